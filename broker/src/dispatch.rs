@@ -1,0 +1,212 @@
+//! From a request's bytes to its handler: the one place that ties API keys to the files of `api/`.
+//!
+//! What never lives here: what an API does, sockets. A request passes two stages (design decision 5): stage one fixes its
+//! effects' order and ends when [`dispatch`] returns; stage two, the returned [`Staged`], gives the reply when the promise
+//! of its acks holds. Only Produce and Fetch have a stage two that waits.
+
+use crate::api;
+use crate::context::RequestContext;
+use bytes::Bytes;
+use kafka_protocol::protocol::{Encodable, Request};
+use protocol::api::{Api, ApiKey};
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+
+/// Stage two of a request. It must not hold the request's frame: the connection reuses that memory.
+/// Deadlines are computed in stage one: a reply behind another is not polled before that one has left.
+pub type Staged = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// A part of a reply: bytes in memory, or records in a file that go out by sendfile.
+pub type Piece = storage::RecordSlice;
+
+/// How a request ends.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The whole response frame: length, header, body.
+    Reply(Vec<Piece>),
+    /// No bytes at all: acks=0 (contract 25).
+    Silence,
+    /// The connection closes.
+    Close(CloseReason),
+}
+
+/// Why a connection closes; said once in the log.
+#[derive(Debug)]
+pub enum CloseReason {
+    /// The client closed, between requests.
+    PeerClosed,
+    /// The client closed in the middle of a request.
+    PeerClosedMidFrame,
+    /// Nothing was asked for `connections.max.idle.ms` (contract 7).
+    Idle,
+    /// The broker stops.
+    Stopping,
+    /// Reading or writing the socket failed.
+    Io(io::Error),
+    /// Reading records for a reply failed after its head was sent.
+    Disk(io::Error),
+    /// The client did not take a reply in time.
+    SlowReader,
+    /// A request did not arrive in time.
+    SlowFrame,
+    /// The length field is negative or above `socket.request.max.bytes` (contract 3).
+    FrameSize(i32),
+    /// A body or header that does not parse (contract 4).
+    Malformed {
+        /// The API's number.
+        api_key: i16,
+        /// The version asked for.
+        api_version: i16,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An API or version that is not offered (contract 4).
+    Unsupported {
+        /// The API's number.
+        api_key: i16,
+        /// The version asked for.
+        api_version: i16,
+    },
+    /// A produce with acks=0 failed: closing is the only way to tell (contract 25).
+    AcksZeroFailed(String),
+    /// A handler's answer could not be encoded: a mistake of ours.
+    Encode(String),
+}
+
+impl CloseReason {
+    /// A body that does not parse.
+    pub fn malformed(ctx: &RequestContext, reason: impl fmt::Display) -> CloseReason {
+        CloseReason::Malformed { api_key: ctx.api_key, api_version: ctx.api_version, reason: reason.to_string() }
+    }
+
+    /// Whether it is part of a healthy day.
+    pub fn is_normal(&self) -> bool {
+        matches!(
+            self,
+            CloseReason::PeerClosed
+                | CloseReason::PeerClosedMidFrame
+                | CloseReason::Idle
+                | CloseReason::Stopping
+                | CloseReason::Io(_)
+        )
+    }
+
+    /// A short name for metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            CloseReason::PeerClosed => "peer_closed",
+            CloseReason::PeerClosedMidFrame => "peer_closed_mid_frame",
+            CloseReason::Idle => "idle",
+            CloseReason::Stopping => "stopping",
+            CloseReason::Io(_) => "io",
+            CloseReason::Disk(_) => "disk",
+            CloseReason::SlowReader => "slow_reader",
+            CloseReason::SlowFrame => "slow_frame",
+            CloseReason::FrameSize(_) => "frame_size",
+            CloseReason::Malformed { .. } => "malformed",
+            CloseReason::Unsupported { .. } => "unsupported",
+            CloseReason::AcksZeroFailed(_) => "acks_zero_failed",
+            CloseReason::Encode(_) => "encode",
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CloseReason::PeerClosed => f.write_str("the client closed it"),
+            CloseReason::PeerClosedMidFrame => f.write_str("the client closed it in the middle of a request"),
+            CloseReason::Idle => f.write_str("idle for connections.max.idle.ms"),
+            CloseReason::Stopping => f.write_str("the broker stops"),
+            CloseReason::Io(error) => write!(f, "socket: {error}"),
+            CloseReason::Disk(error) => write!(f, "reading records for a reply: {error}"),
+            CloseReason::SlowReader => f.write_str("the client did not take a reply within reply.write.timeout.ms"),
+            CloseReason::SlowFrame => f.write_str("a request did not arrive within request.read.timeout.ms"),
+            CloseReason::FrameSize(size) => {
+                write!(f, "a request of {size} bytes: not between 0 and socket.request.max.bytes")
+            }
+            CloseReason::Malformed { api_key, api_version, reason } => {
+                write!(f, "malformed request, {} version {api_version}: {reason}", ApiName(*api_key))
+            }
+            CloseReason::Unsupported { api_key, api_version } => {
+                write!(f, "{} version {api_version} is not offered", ApiName(*api_key))
+            }
+            CloseReason::AcksZeroFailed(reason) => write!(f, "a produce with acks=0 failed: {reason}"),
+            CloseReason::Encode(reason) => write!(f, "a reply could not be encoded: {reason}"),
+        }
+    }
+}
+
+/// An API's name, or its number when nobody knows it.
+struct ApiName(i16);
+
+impl fmt::Display for ApiName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match protocol::api::find(self.0) {
+            Some(api) => f.write_str(api.name),
+            None => write!(f, "API key {}", self.0),
+        }
+    }
+}
+
+/// A stage two that has nothing to wait for.
+pub fn ready(outcome: Outcome) -> Staged {
+    Box::pin(std::future::ready(outcome))
+}
+
+/// Runs a request's stage one. For every API but Produce and Fetch that is the whole request.
+/// Panics of handlers pass through; the connection's task ends with them and nothing else does.
+pub async fn dispatch(ctx: RequestContext, body: Bytes) -> Result<Staged, CloseReason> {
+    let row = api_row(&ctx)?;
+    match row.key {
+        ApiKey::Produce => api::produce::handle(ctx, body).await,
+        ApiKey::Fetch => api::fetch::handle(ctx, body).await,
+        // Above our versions too, which it answers in version 0 (contract 11).
+        ApiKey::ApiVersions => api::api_versions::handle(ctx, body),
+        _ if !row.serves(ctx.api_version) => {
+            Err(CloseReason::Unsupported { api_key: ctx.api_key, api_version: ctx.api_version })
+        }
+        // Boxed, so that produces and fetches do not carry the largest of these futures around.
+        ApiKey::ListOffsets => Box::pin(plain(ctx, body, api::list_offsets::handle)).await,
+        ApiKey::Metadata => Box::pin(plain(ctx, body, api::metadata::handle)).await,
+        ApiKey::FindCoordinator => Box::pin(plain(ctx, body, api::find_coordinator::handle)).await,
+        ApiKey::CreateTopics => Box::pin(plain(ctx, body, api::create_topics::handle)).await,
+        ApiKey::DeleteTopics => Box::pin(plain(ctx, body, api::delete_topics::handle)).await,
+        ApiKey::InitProducerId => Box::pin(plain(ctx, body, api::init_producer_id::handle)).await,
+        ApiKey::OffsetForLeaderEpoch => Box::pin(plain(ctx, body, api::offset_for_leader_epoch::handle)).await,
+        ApiKey::DescribeConfigs => Box::pin(plain(ctx, body, api::describe_configs::handle)).await,
+        ApiKey::AlterConfigs => Box::pin(plain(ctx, body, api::alter_configs::handle)).await,
+        ApiKey::CreatePartitions => Box::pin(plain(ctx, body, api::create_partitions::handle)).await,
+        ApiKey::IncrementalAlterConfigs => Box::pin(plain(ctx, body, api::incremental_alter_configs::handle)).await,
+        ApiKey::DescribeCluster => Box::pin(plain(ctx, body, api::describe_cluster::handle)).await,
+        ApiKey::DescribeTopicPartitions => Box::pin(plain(ctx, body, api::describe_topic_partitions::handle)).await,
+    }
+}
+
+/// The row of the API table for a request.
+pub fn api_row(ctx: &RequestContext) -> Result<&'static Api, CloseReason> {
+    let row = protocol::api::find(ctx.api_key);
+    row.ok_or(CloseReason::Unsupported { api_key: ctx.api_key, api_version: ctx.api_version })
+}
+
+/// Decodes behind the shape guard, runs the handler, encodes with header.
+async fn plain<Q, S, H>(ctx: RequestContext, body: Bytes, handler: H) -> Result<Staged, CloseReason>
+where
+    Q: Request,
+    S: Encodable,
+    H: AsyncFn(&RequestContext, Q) -> S,
+{
+    let request = protocol::shape::decode_request::<Q>(ctx.api_version, body)
+        .map_err(|error| CloseReason::malformed(&ctx, error))?;
+    let response = handler(&ctx, request).await;
+    reply(&ctx, ctx.api_version, &response)
+}
+
+/// A stage two that answers with `response`, in `api_version`.
+pub fn reply<S: Encodable>(ctx: &RequestContext, api_version: i16, response: &S) -> Result<Staged, CloseReason> {
+    let frame = protocol::header::encode_response(api_row(ctx)?, api_version, ctx.correlation_id, response)
+        .map_err(|error| CloseReason::Encode(error.to_string()))?;
+    Ok(ready(Outcome::Reply(vec![Piece::Mem(frame)])))
+}

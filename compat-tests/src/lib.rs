@@ -1,0 +1,18 @@
+//! What every test against the real binary shares: start, kill and restart a broker ([`harness`]), talk to it in raw
+//! frames ([`raw`], [`ops`]), build and read record batches ([`records`]), run `kcat` ([`kcat`]).
+//!
+//! Nothing here links the broker or the storage engine: tests reach them through the socket, the command line and HTTP.
+
+pub mod apache_kafka;
+pub mod checker;
+pub mod harness;
+pub mod java;
+pub mod kcat;
+pub mod ops;
+pub mod raw;
+pub mod records;
+pub mod wire;
+pub mod workload;
+
+pub use harness::{Broker, BrokerBuilder, eventually};
+pub use raw::RawClient;
