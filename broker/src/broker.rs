@@ -4,7 +4,7 @@
 
 use crate::clock::Clock;
 use crate::config::BrokerConfig;
-use crate::config::broker::{Endpoint, HostPort};
+use crate::config::endpoint::{Endpoint, HostPort};
 use crate::context::ListenerInfo;
 use crate::fetch_session::{FetchSessionCache, SessionLimits};
 use crate::http::{self, HttpState};
@@ -181,7 +181,15 @@ impl Running {
         background.push(tokio::spawn(run_upkeep(broker.metrics.clone())));
         let _ = http.broker.set(broker.clone());
         http.phase.running();
-        Ok(Running { broker, kafka_addresses, http_address, http, stop, listeners, background })
+        Ok(Running {
+            broker,
+            kafka_addresses,
+            http_address,
+            http,
+            stop,
+            listeners,
+            background,
+        })
     }
 
     /// Stops: no new connections, parked fetches answered, requests in flight finished within `shutdown.timeout.ms`,
@@ -208,14 +216,18 @@ impl Running {
 
 fn bind_all(config: &BrokerConfig) -> Result<Vec<BoundListener>, StartError> {
     let bind = |endpoint: &Endpoint| {
-        BoundListener::bind(endpoint, config)
-            .map_err(|source| StartError::Bind { address: HostPort(&endpoint.host, endpoint.port).to_string(), source })
+        BoundListener::bind(endpoint, config).map_err(|source| StartError::Bind {
+            address: HostPort(&endpoint.host, endpoint.port).to_string(),
+            source,
+        })
     };
     config.listeners.iter().map(bind).collect()
 }
 
 fn bind_http(config: &BrokerConfig) -> Result<Option<(TcpListener, SocketAddr)>, StartError> {
-    let Some((host, port)) = &config.http_listener else { return Ok(None) };
+    let Some((host, port)) = &config.http_listener else {
+        return Ok(None);
+    };
     let bind = || {
         let socket = listener::bind(host, *port)?;
         socket.listen(128)?;
@@ -223,7 +235,10 @@ fn bind_http(config: &BrokerConfig) -> Result<Option<(TcpListener, SocketAddr)>,
         let address = listener.local_addr()?;
         Ok(Some((listener, address)))
     };
-    bind().map_err(|source| StartError::Bind { address: HostPort(host, *port).to_string(), source })
+    bind().map_err(|source| StartError::Bind {
+        address: HostPort(host, *port).to_string(),
+        source,
+    })
 }
 
 /// Opens the data directory and puts the broker together.
@@ -236,7 +251,10 @@ async fn start_broker(
     let listeners = bound.iter().map(|listener| Arc::new(listener.info(&config))).collect();
     let metrics = http.metrics.clone();
     let open = move || {
-        let storage = |source| StartError::Storage { data_dir: config.data_dir.display().to_string(), source };
+        let storage = |source| StartError::Storage {
+            data_dir: config.data_dir.display().to_string(),
+            source,
+        };
         let engine = Engine::open(config.engine_config()).map_err(storage)?;
         let partitions = PartitionManager::open(engine.clone(), &config).map_err(storage)?;
         let metadata = engine.metadata().clone();
@@ -261,7 +279,9 @@ async fn start_broker(
             config,
         }))
     };
-    tokio::task::spawn_blocking(open).await.unwrap_or_else(|error| Err(StartError::Panic(error.to_string())))
+    tokio::task::spawn_blocking(open)
+        .await
+        .unwrap_or_else(|error| Err(StartError::Panic(error.to_string())))
 }
 
 type LetIn = (Arc<Broker>, Vec<SocketAddr>, Vec<JoinHandle<()>>);
@@ -274,7 +294,10 @@ fn let_in(broker: Arc<Broker>, bound: Vec<BoundListener>) -> Result<LetIn, Start
         let address = listener.address();
         let listener = listener
             .listen(info.clone(), &broker.config)
-            .map_err(|source| StartError::Bind { address: address.to_string(), source })?;
+            .map_err(|source| StartError::Bind {
+                address: address.to_string(),
+                source,
+            })?;
         addresses.push(address);
         tasks.push(tokio::spawn(listener.run(broker.clone())));
     }

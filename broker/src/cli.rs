@@ -102,7 +102,12 @@ impl Serve {
             return fail(EXIT_USAGE, &"http.listener is empty: there is nobody to ask");
         };
         let alive = health::alive(host, *port);
-        let listening = || config.listeners.iter().try_for_each(|listener| health::listening(&listener.host, listener.port));
+        let listening = || {
+            config
+                .listeners
+                .iter()
+                .try_for_each(|listener| health::listening(&listener.host, listener.port))
+        };
         match alive.and_then(|()| listening()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(EXIT_START, &error),
@@ -123,7 +128,8 @@ impl Serve {
             })?;
             sources.push_toml(&text, &name)?;
         }
-        let environment = environment.filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+        let environment =
+            environment.filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
         sources.push_environment(environment, broker_keys())?;
         for assignment in &self.set {
             sources.push_assignment(assignment)?;
@@ -131,7 +137,11 @@ impl Serve {
         let flags = [
             ("data.dir", "--data-dir", &self.data_dir),
             ("listeners", "--listener", &self.listener),
-            ("advertised.listeners", "--advertised-listener", &self.advertised_listener),
+            (
+                "advertised.listeners",
+                "--advertised-listener",
+                &self.advertised_listener,
+            ),
             ("http.listener", "--http-listener", &self.http_listener),
         ];
         for (key, flag, value) in flags {
@@ -199,8 +209,14 @@ async fn next_signal(term: &mut Signal, int: &mut Signal) -> u8 {
 
 fn ready_line(running: &Running, data_dir: &str) -> String {
     let kafka: Vec<String> = running.kafka_addresses.iter().map(ToString::to_string).collect();
-    let http = running.http_address.map_or("off".to_owned(), |address| address.to_string());
-    format!("StreamHouse {} ready: kafka {}, http {http}, data {data_dir}", env!("CARGO_PKG_VERSION"), kafka.join(" "))
+    let http = running
+        .http_address
+        .map_or("off".to_owned(), |address| address.to_string());
+    format!(
+        "StreamHouse {} ready: kafka {}, http {http}, data {data_dir}",
+        env!("CARGO_PKG_VERSION"),
+        kafka.join(" ")
+    )
 }
 
 /// One line on stdout, out at once. Whoever started us may have closed it, which is no reason to stop.
@@ -218,7 +234,113 @@ fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
 fn raise_open_files_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+    if let Err(error) = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    ) {
         tracing::warn!(%error, "the limit of open files stays at {:?}", limit.current);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsString;
+
+    fn serve(arguments: &[&str]) -> Serve {
+        let all = ["streamhouse", "serve"].iter().chain(arguments);
+        match Cli::try_parse_from(all).expect("a good command line").command {
+            Command::Serve(serve) => serve,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn variables(pairs: &[(&str, &str)]) -> impl Iterator<Item = (OsString, OsString)> {
+        let pairs: Vec<_> = pairs
+            .iter()
+            .map(|(key, value)| (OsString::from(key), OsString::from(value)))
+            .collect();
+        pairs.into_iter()
+    }
+
+    #[test]
+    fn the_command_line_is_what_the_readme_says() {
+        let arguments = [
+            "--data-dir",
+            "/d",
+            "--listener",
+            "127.0.0.1:1",
+            "--http-listener",
+            "127.0.0.1:2",
+            "--advertised-listener",
+            "a.example:3",
+            "--set",
+            "num.partitions=2",
+            "--set",
+            "log.retention.ms=5000",
+        ];
+        let config = serve(&arguments).configuration(variables(&[])).expect("good");
+        assert_eq!(config.data_dir, PathBuf::from("/d"));
+        assert_eq!(config.listeners[0].to_string(), "PLAINTEXT://127.0.0.1:1");
+        assert_eq!(config.advertised_listeners[0].to_string(), "PLAINTEXT://a.example:3");
+        assert_eq!(config.http_listener, Some(("127.0.0.1".to_owned(), 2)));
+        assert_eq!(
+            (config.num_partitions, config.value("log.retention.ms")),
+            (2, Some("5000"))
+        );
+    }
+
+    #[test]
+    fn flags_are_stronger_than_the_environment_and_that_than_the_file() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(
+            file.path(),
+            "num.partitions = 2\n[fetch.max]\nbytes = 2000\n[data]\ndir = \"/file\"\n",
+        )
+        .expect("written");
+        let path = file.path().display().to_string();
+        let environment = [
+            ("STREAMHOUSE_NUM_PARTITIONS", "3"),
+            ("STREAMHOUSE_FETCH_MAX_BYTES", "3000"),
+            ("HOME", "/root"),
+        ];
+        let arguments = [
+            "--config",
+            &path,
+            "--set",
+            "num.partitions=4",
+            "--set",
+            "data.dir=/set",
+            "--data-dir",
+            "/flag",
+        ];
+        let config = serve(&arguments).configuration(variables(&environment)).expect("good");
+        assert_eq!((config.num_partitions, config.fetch_max_bytes), (4, 3000));
+        assert_eq!(config.data_dir, PathBuf::from("/flag"));
+        let sources: Vec<String> = config
+            .set_values_of("num.partitions")
+            .iter()
+            .map(|(_, s)| s.to_string())
+            .collect();
+        let expected = [
+            "--set".to_owned(),
+            "the environment variable STREAMHOUSE_NUM_PARTITIONS".to_owned(),
+            format!("the file {path}"),
+        ];
+        assert_eq!(sources, expected);
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let error = serve(&["--config", "/no/such/file"])
+            .configuration(variables(&[]))
+            .expect_err("no file");
+        assert_eq!(
+            error.to_string(),
+            "the file /no/such/file: No such file or directory (os error 2)"
+        );
     }
 }

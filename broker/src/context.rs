@@ -18,7 +18,10 @@ pub struct Principal {
 impl Principal {
     /// The principal of a connection that did not authenticate.
     pub fn anonymous() -> Principal {
-        Principal { kind: "User", name: Arc::from("ANONYMOUS") }
+        Principal {
+            kind: "User",
+            name: Arc::from("ANONYMOUS"),
+        }
     }
 }
 

@@ -49,6 +49,8 @@ pub enum CloseReason {
     Disk(io::Error),
     /// The client did not take a reply in time.
     SlowReader,
+    /// The client took its reply slowly while the memory that the reply holds was short.
+    GaveWay,
     /// A request did not arrive in time.
     SlowFrame,
     /// The length field is negative or above `socket.request.max.bytes` (contract 3).
@@ -78,7 +80,11 @@ pub enum CloseReason {
 impl CloseReason {
     /// A body that does not parse.
     pub fn malformed(ctx: &RequestContext, reason: impl fmt::Display) -> CloseReason {
-        CloseReason::Malformed { api_key: ctx.api_key, api_version: ctx.api_version, reason: reason.to_string() }
+        CloseReason::Malformed {
+            api_key: ctx.api_key,
+            api_version: ctx.api_version,
+            reason: reason.to_string(),
+        }
     }
 
     /// Whether it is part of a healthy day.
@@ -103,6 +109,7 @@ impl CloseReason {
             CloseReason::Io(_) => "io",
             CloseReason::Disk(_) => "disk",
             CloseReason::SlowReader => "slow_reader",
+            CloseReason::GaveWay => "gave_way",
             CloseReason::SlowFrame => "slow_frame",
             CloseReason::FrameSize(_) => "frame_size",
             CloseReason::Malformed { .. } => "malformed",
@@ -123,12 +130,24 @@ impl fmt::Display for CloseReason {
             CloseReason::Io(error) => write!(f, "socket: {error}"),
             CloseReason::Disk(error) => write!(f, "reading records for a reply: {error}"),
             CloseReason::SlowReader => f.write_str("the client did not take a reply within reply.write.timeout.ms"),
+            CloseReason::GaveWay => f.write_str("the client took a reply slowly while tail memory was short"),
             CloseReason::SlowFrame => f.write_str("a request did not arrive within request.read.timeout.ms"),
             CloseReason::FrameSize(size) => {
-                write!(f, "a request of {size} bytes: not between 0 and socket.request.max.bytes")
+                write!(
+                    f,
+                    "a request of {size} bytes: not between 0 and socket.request.max.bytes"
+                )
             }
-            CloseReason::Malformed { api_key, api_version, reason } => {
-                write!(f, "malformed request, {} version {api_version}: {reason}", ApiName(*api_key))
+            CloseReason::Malformed {
+                api_key,
+                api_version,
+                reason,
+            } => {
+                write!(
+                    f,
+                    "malformed request, {} version {api_version}: {reason}",
+                    ApiName(*api_key)
+                )
             }
             CloseReason::Unsupported { api_key, api_version } => {
                 write!(f, "{} version {api_version} is not offered", ApiName(*api_key))
@@ -165,9 +184,10 @@ pub async fn dispatch(ctx: RequestContext, body: Bytes) -> Result<Staged, CloseR
         ApiKey::Fetch => api::fetch::handle(ctx, body).await,
         // Above our versions too, which it answers in version 0 (contract 11).
         ApiKey::ApiVersions => api::api_versions::handle(ctx, body),
-        _ if !row.serves(ctx.api_version) => {
-            Err(CloseReason::Unsupported { api_key: ctx.api_key, api_version: ctx.api_version })
-        }
+        _ if !row.serves(ctx.api_version) => Err(CloseReason::Unsupported {
+            api_key: ctx.api_key,
+            api_version: ctx.api_version,
+        }),
         // Boxed, so that produces and fetches do not carry the largest of these futures around.
         ApiKey::ListOffsets => Box::pin(plain(ctx, body, api::list_offsets::handle)).await,
         ApiKey::Metadata => Box::pin(plain(ctx, body, api::metadata::handle)).await,
@@ -188,7 +208,10 @@ pub async fn dispatch(ctx: RequestContext, body: Bytes) -> Result<Staged, CloseR
 /// The row of the API table for a request.
 pub fn api_row(ctx: &RequestContext) -> Result<&'static Api, CloseReason> {
     let row = protocol::api::find(ctx.api_key);
-    row.ok_or(CloseReason::Unsupported { api_key: ctx.api_key, api_version: ctx.api_version })
+    row.ok_or(CloseReason::Unsupported {
+        api_key: ctx.api_key,
+        api_version: ctx.api_version,
+    })
 }
 
 /// Decodes behind the shape guard, runs the handler, encodes with header.

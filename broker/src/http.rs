@@ -94,7 +94,10 @@ async fn answer(request: Request<Incoming>, state: Arc<HttpState>) -> Reply {
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Reply {
     let mut reply = Response::new(Full::new(body.into()));
     *reply.status_mut() = status;
-    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
+    reply.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
+    );
     reply
 }
 
@@ -127,7 +130,10 @@ impl HttpState {
             let healthy = broker.engine.state() == EngineState::Healthy;
             gauges.extend([
                 ("streamhouse_connections_open", broker.connection_limits.open() as f64),
-                ("streamhouse_request_memory_bytes", broker.request_memory.used_bytes() as f64),
+                (
+                    "streamhouse_request_memory_bytes",
+                    broker.request_memory.used_bytes() as f64,
+                ),
                 ("streamhouse_tail_memory_bytes", broker.engine.tail_bytes() as f64),
                 ("streamhouse_topics", topics as f64),
                 ("streamhouse_partitions", partitions as f64),
@@ -167,7 +173,11 @@ mod tests {
     }
 
     async fn get(address: std::net::SocketAddr, path: &str) -> String {
-        exchange(address, format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).await
+        exchange(
+            address,
+            format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes(),
+        )
+        .await
     }
 
     #[tokio::test]
@@ -175,10 +185,16 @@ mod tests {
         let (address, state) = started().await;
         assert!(get(address, "/livez").await.starts_with("HTTP/1.1 200 "));
         let ready = get(address, "/readyz").await;
-        assert!(ready.starts_with("HTTP/1.1 503 ") && ready.ends_with("starting\n"), "{ready}");
+        assert!(
+            ready.starts_with("HTTP/1.1 503 ") && ready.ends_with("starting\n"),
+            "{ready}"
+        );
         state.phase.stopping();
         let ready = get(address, "/readyz").await;
-        assert!(ready.starts_with("HTTP/1.1 503 ") && ready.ends_with("stopping\n"), "{ready}");
+        assert!(
+            ready.starts_with("HTTP/1.1 503 ") && ready.ends_with("stopping\n"),
+            "{ready}"
+        );
     }
 
     #[tokio::test]
@@ -186,10 +202,17 @@ mod tests {
         let (address, state) = started().await;
         state.metrics.bytes_in.increment(5);
         let page = get(address, "/metrics").await;
-        assert!(page.starts_with("HTTP/1.1 200 ") && page.contains("\nstreamhouse_bytes_in_total 5\n"), "{page}");
+        assert!(
+            page.starts_with("HTTP/1.1 200 ") && page.contains("\nstreamhouse_bytes_in_total 5\n"),
+            "{page}"
+        );
         assert!(page.contains("process_resident_memory_bytes "), "{page}");
         assert!(get(address, "/nothing").await.starts_with("HTTP/1.1 404 "));
-        let post = exchange(address, b"POST /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+        let post = exchange(
+            address,
+            b"POST /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        )
+        .await;
         assert!(post.starts_with("HTTP/1.1 405 "), "{post}");
     }
 
@@ -200,6 +223,9 @@ mod tests {
         request.resize(4 * HEAD_BYTES_MAX, b'x');
         let reply = exchange(address, &request).await;
         assert!(!reply.starts_with("HTTP/1.1 200 "), "{reply}");
-        assert!(get(address, "/livez").await.starts_with("HTTP/1.1 200 "), "others are served");
+        assert!(
+            get(address, "/livez").await.starts_with("HTTP/1.1 200 "),
+            "others are served"
+        );
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Also turns a panic into one log line. What never lives here: what is worth a line.
 
-use crate::config::broker::LogFormat;
+use crate::config::LogFormat;
 use std::io::{IsTerminal, stderr};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
@@ -11,13 +11,22 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 /// Sends the log lines of the process to stderr. `filter` has passed the check of `log.level`.
 pub fn install(format: LogFormat, filter: &str) {
-    let targets: Targets = filter.parse().unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO));
+    let targets: Targets = filter
+        .parse()
+        .unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO));
     let layer = match format {
-        LogFormat::Text => fmt::layer().with_writer(stderr).with_ansi(stderr().is_terminal()).boxed(),
+        LogFormat::Text => fmt::layer()
+            .with_writer(stderr)
+            .with_ansi(stderr().is_terminal())
+            .boxed(),
         LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(stderr).boxed(),
     };
     // Fails only when something else logs already, as in tests: then that one goes on.
-    if tracing_subscriber::registry().with(layer.with_filter(targets)).try_init().is_ok() {
+    if tracing_subscriber::registry()
+        .with(layer.with_filter(targets))
+        .try_init()
+        .is_ok()
+    {
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map(ToString::to_string).unwrap_or_default();
             let backtrace = std::backtrace::Backtrace::capture();

@@ -3,9 +3,7 @@
 //! Handles are made once and kept: counting a request looks nothing up. Series are bounded: by API, by error code, and by
 //! topic up to `metrics.topics.max`; there is none for a partition. Storage counts through the same recorder.
 
-use metrics::{
-    Counter, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
-};
+use metrics::{Counter, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use parking_lot::RwLock;
 use protocol::ErrorCode;
@@ -13,8 +11,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Bounds of the histograms of durations, seconds: from the cost of a small request to a timeout.
-const SECONDS: [f64; 16] =
-    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
+const SECONDS: [f64; 16] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0,
+];
 
 /// The name under which topics beyond `metrics.topics.max` are counted together.
 const OTHER_TOPICS: &str = "_other";
@@ -85,7 +84,11 @@ impl Metrics {
                 seconds: histogram!("streamhouse_request_seconds", "api" => api),
             })
         };
-        self.apis.write().entry(api_key).or_insert_with(|| self.recorder.with(make)).clone()
+        self.apis
+            .write()
+            .entry(api_key)
+            .or_insert_with(|| self.recorder.with(make))
+            .clone()
     }
 
     /// Counts an error code in a reply of an API; 0 is none.
@@ -97,10 +100,13 @@ impl Metrics {
             found.increment(1);
             return;
         }
-        let make = || {
-            counter!("streamhouse_request_errors_total", "api" => api_name(api_key), "error" => error_name(code))
-        };
-        self.errors.write().entry((api_key, code)).or_insert_with(|| self.recorder.with(make)).increment(1);
+        let make =
+            || counter!("streamhouse_request_errors_total", "api" => api_name(api_key), "error" => error_name(code));
+        self.errors
+            .write()
+            .entry((api_key, code))
+            .or_insert_with(|| self.recorder.with(make))
+            .increment(1);
     }
 
     /// The counters of a topic; beyond `metrics.topics.max`, those that all further topics share.
@@ -113,7 +119,11 @@ impl Metrics {
             }
         }
         let mut topics = self.topics.write();
-        let name = if topics.len() < self.topics_max { name } else { OTHER_TOPICS };
+        let name = if topics.len() < self.topics_max {
+            name
+        } else {
+            OTHER_TOPICS
+        };
         let make = |name: String| {
             Arc::new(TopicMetrics {
                 bytes_in: counter!("streamhouse_topic_bytes_in_total", "topic" => name.clone()),
@@ -121,18 +131,24 @@ impl Metrics {
                 bytes_out: counter!("streamhouse_topic_bytes_out_total", "topic" => name),
             })
         };
-        let made = topics.entry(name.to_owned()).or_insert_with(|| self.recorder.with(|| make(name.to_owned())));
+        let made = topics
+            .entry(name.to_owned())
+            .or_insert_with(|| self.recorder.with(|| make(name.to_owned())));
         made.clone()
     }
 
     /// Counts a connection that was refused for a limit.
     pub fn count_refused(&self, limit: &'static str) {
-        self.recorder.with(|| counter!("streamhouse_connections_refused_total", "limit" => limit)).increment(1);
+        self.recorder
+            .with(|| counter!("streamhouse_connections_refused_total", "limit" => limit))
+            .increment(1);
     }
 
     /// Counts a connection that ended.
     pub fn count_closed(&self, reason: &'static str) {
-        self.recorder.with(|| counter!("streamhouse_connections_closed_total", "reason" => reason)).increment(1);
+        self.recorder
+            .with(|| counter!("streamhouse_connections_closed_total", "reason" => reason))
+            .increment(1);
     }
 
     /// Moves what histograms have gathered into their buckets; to be called every few seconds, or memory grows.
@@ -155,7 +171,9 @@ impl Metrics {
 pub fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = resident.and_then(|rest| rest.split_ascii_whitespace().next()).and_then(|kib| kib.parse::<u64>().ok());
+    let kib = resident
+        .and_then(|rest| rest.split_ascii_whitespace().next())
+        .and_then(|kib| kib.parse::<u64>().ok());
     kib.unwrap_or(0) * 1024
 }
 
@@ -165,7 +183,9 @@ fn api_name(api_key: i16) -> &'static str {
 
 /// Kafka's name of an error code: `NOT_LEADER_OR_FOLLOWER`.
 fn error_name(code: i16) -> String {
-    let Some(code) = ErrorCode::from_code(code) else { return code.to_string() };
+    let Some(code) = ErrorCode::from_code(code) else {
+        return code.to_string();
+    };
     let mut name = String::new();
     for (i, letter) in format!("{code:?}").chars().enumerate() {
         if letter.is_ascii_uppercase() && i > 0 {
@@ -178,24 +198,51 @@ fn error_name(code: i16) -> String {
 
 fn describe() {
     describe_counter!("streamhouse_requests_total", "Requests by API.");
-    describe_histogram!("streamhouse_request_seconds", "Seconds from the last byte of a request to the last byte of its reply.");
+    describe_histogram!(
+        "streamhouse_request_seconds",
+        "Seconds from the last byte of a request to the last byte of its reply."
+    );
     describe_counter!("streamhouse_request_errors_total", "Error codes in replies, by API.");
     describe_counter!("streamhouse_bytes_in_total", "Bytes received on Kafka connections.");
     describe_counter!("streamhouse_bytes_out_total", "Bytes sent on Kafka connections.");
-    describe_counter!("streamhouse_topic_bytes_in_total", "Bytes of record batches appended, by topic.");
+    describe_counter!(
+        "streamhouse_topic_bytes_in_total",
+        "Bytes of record batches appended, by topic."
+    );
     describe_counter!("streamhouse_topic_records_in_total", "Records appended, by topic.");
-    describe_counter!("streamhouse_topic_bytes_out_total", "Bytes of record batches sent to consumers, by topic.");
+    describe_counter!(
+        "streamhouse_topic_bytes_out_total",
+        "Bytes of record batches sent to consumers, by topic."
+    );
     describe_counter!("streamhouse_connections_accepted_total", "Kafka connections accepted.");
-    describe_counter!("streamhouse_connections_refused_total", "Kafka connections closed at once, by the limit they met.");
-    describe_counter!("streamhouse_connections_closed_total", "Kafka connections that ended, by reason.");
-    describe_counter!("streamhouse_handler_panics_total", "Handlers that panicked: mistakes of the broker.");
+    describe_counter!(
+        "streamhouse_connections_refused_total",
+        "Kafka connections closed at once, by the limit they met."
+    );
+    describe_counter!(
+        "streamhouse_connections_closed_total",
+        "Kafka connections that ended, by reason."
+    );
+    describe_counter!(
+        "streamhouse_handler_panics_total",
+        "Handlers that panicked: mistakes of the broker."
+    );
     describe_gauge!("streamhouse_connections_open", "Kafka connections that are open.");
-    describe_gauge!("streamhouse_request_memory_bytes", "Memory held for requests that are being read.");
-    describe_gauge!("streamhouse_tail_memory_bytes", "Memory of the newest records of all partitions.");
+    describe_gauge!(
+        "streamhouse_request_memory_bytes",
+        "Memory held for requests that are being read."
+    );
+    describe_gauge!(
+        "streamhouse_tail_memory_bytes",
+        "Memory of the newest records of all partitions."
+    );
     describe_gauge!("streamhouse_topics", "Topics.");
     describe_gauge!("streamhouse_partitions", "Partitions of all topics.");
     describe_gauge!("streamhouse_fetch_sessions", "Incremental fetch sessions.");
-    describe_gauge!("streamhouse_storage_healthy", "1 while appends are taken, 0 while they are refused.");
+    describe_gauge!(
+        "streamhouse_storage_healthy",
+        "1 while appends are taken, 0 while they are refused."
+    );
     describe_gauge!("process_resident_memory_bytes", "Memory of the process in RAM.");
 }
 
@@ -214,7 +261,10 @@ impl Recorder {
             .expect("the bounds are not empty");
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
-        Recorder { recorder: Arc::new(recorder), handle }
+        Recorder {
+            recorder: Arc::new(recorder),
+            handle,
+        }
     }
 
     /// Makes it the one that the `metrics` macros of the whole process count with: storage's.
@@ -271,10 +321,19 @@ mod tests {
             metrics.topic(name).records_in.increment(1);
         }
         let page = metrics.render(&[]);
-        let series: Vec<&str> = page.lines().filter(|line| line.starts_with("streamhouse_topic_records_in")).collect();
+        let series: Vec<&str> = page
+            .lines()
+            .filter(|line| line.starts_with("streamhouse_topic_records_in"))
+            .collect();
         assert_eq!(series.len(), 3, "{series:?}");
-        assert!(series.contains(&"streamhouse_topic_records_in_total{topic=\"a\"} 2"), "{series:?}");
-        assert!(series.contains(&"streamhouse_topic_records_in_total{topic=\"_other\"} 2"), "{series:?}");
+        assert!(
+            series.contains(&"streamhouse_topic_records_in_total{topic=\"a\"} 2"),
+            "{series:?}"
+        );
+        assert!(
+            series.contains(&"streamhouse_topic_records_in_total{topic=\"_other\"} 2"),
+            "{series:?}"
+        );
     }
 
     #[test]

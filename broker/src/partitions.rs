@@ -252,7 +252,7 @@ impl PartitionManager {
                 "{} partitions are more than the {partitions_free} that max.partitions of this broker leaves",
                 topic.partitions
             );
-            return Err(ApiError::new(ErrorCode::InvalidPartitions, text));
+            return Err(ApiError::new(ErrorCode::PolicyViolation, text));
         }
         Ok(())
     }
@@ -379,7 +379,7 @@ impl PartitionManager {
         if usize::try_from(count - current).unwrap_or(usize::MAX) > free {
             let text =
                 format!("{count} partitions are more than max.partitions of this broker allows; {free} are left");
-            return Err(ApiError::new(ErrorCode::InvalidPartitions, text));
+            return Err(ApiError::new(ErrorCode::PolicyViolation, text));
         }
         if validate_only {
             return Ok(());

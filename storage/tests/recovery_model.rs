@@ -59,7 +59,7 @@ impl World {
         let mut rng = StdRng::seed_from_u64(seed);
         let segment_bytes = [1 << 20, 3 << 20, 64 << 20][rng.random_range(0..3)];
         let mut world = World {
-            dir: tempfile::tempdir().expect("a temporary folder"),
+            dir: support::harness::scratch_dir(),
             disk: SimDisk::new(seed),
             engine: None,
             model: (0..PARTITIONS).map(|_| ModelLog::default()).collect(),

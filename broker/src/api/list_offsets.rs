@@ -12,7 +12,11 @@ use protocol::ErrorCode;
 use protocol::types::Offset;
 use std::collections::HashMap;
 use std::sync::Arc;
-use storage::{Log, TimestampOffset};
+use std::time::Duration;
+use storage::{Acks, Log, TimestampOffset};
+
+/// How long an answer waits for the disk at most; then it tells the end as it is.
+const CATCH_UP_MAX: Duration = Duration::from_secs(1);
 
 /// What a timestamp asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,26 +92,29 @@ pub async fn handle(ctx: &RequestContext, request: ListOffsetsRequest) -> ListOf
                 .or_default() += 1;
         }
     }
-    let mut answers = Vec::with_capacity(times.len());
-    // Look-ups that read the disk, with their places in `answers`; done together on one thread that may wait.
-    let mut searches: Vec<(usize, Arc<Log>, Target)> = Vec::new();
+    let mut found = Vec::with_capacity(times.len());
     for topic in &request.topics {
         for partition in &topic.partitions {
             let twice = times
                 .get(&(topic.name.clone(), partition.partition_index))
                 .is_some_and(|times| *times > 1);
-            let found = if twice {
-                Err(ErrorCode::InvalidRequest)
-            } else {
-                find(ctx, &topic.name, partition)
-            };
-            answers.push(found.map(|(log, target)| {
-                look_up(&log, target, isolation_level).unwrap_or_else(|| {
-                    searches.push((answers.len(), log, target));
-                    Found::NOTHING
-                })
-            }));
+            found.push(match twice {
+                true => Err(ErrorCode::InvalidRequest),
+                false => find(ctx, &topic.name, partition),
+            });
         }
+    }
+    catch_up(found.iter().flatten()).await;
+    // Look-ups that read the disk, with their places in `answers`; done together on one thread that may wait.
+    let mut searches: Vec<(usize, Arc<Log>, Target)> = Vec::new();
+    let mut answers = Vec::with_capacity(found.len());
+    for found in found {
+        answers.push(found.map(|(log, target)| {
+            look_up(&log, target, isolation_level).unwrap_or_else(|| {
+                searches.push((answers.len(), log, target));
+                Found::NOTHING
+            })
+        }));
     }
     if !searches.is_empty() {
         let places: Vec<usize> = searches.iter().map(|(at, ..)| *at).collect();
@@ -126,6 +133,26 @@ pub async fn handle(ctx: &RequestContext, request: ListOffsetsRequest) -> ListOf
         }
     }
     respond(ctx.api_version, request, answers)
+}
+
+/// Lets the high watermark catch up with what is written. Who produced with acks=1 and asks for the end expects to find it
+/// behind the records, and only durable records are before it: asking is a reason to flush, as waiting in a fetch is.
+async fn catch_up(asked: impl Iterator<Item = &(Arc<Log>, Target)>) {
+    let behind: Vec<_> = asked
+        .filter(|(_, target)| !matches!(target, Target::Earliest | Target::EarliestLocal | Target::LatestTiered))
+        .map(|(log, _)| (log, log.offsets()))
+        .filter(|(_, offsets)| offsets.high_watermark < offsets.log_end)
+        .collect();
+    behind.iter().for_each(|(log, _)| log.request_flush());
+    let all = async {
+        for (log, offsets) in &behind {
+            // A log that cannot be written answers with the end that it has.
+            let _ = log.wait(Acks::Durable, offsets.log_end).await;
+        }
+    };
+    if !behind.is_empty() && tokio::time::timeout(CATCH_UP_MAX, all).await.is_err() {
+        tracing::debug!("the disk is slow: offsets were listed without what is still being written");
+    }
 }
 
 fn respond(version: i16, request: ListOffsetsRequest, answers: Vec<Result<Found, ErrorCode>>) -> ListOffsetsResponse {

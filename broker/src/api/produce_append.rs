@@ -1,7 +1,7 @@
 //! Stage one of a produce: each partition's batch is checked and takes its place in its log, in the order of the request
 //! (contract 28–44). Does not wait for the disk; what it cannot append, it answers at once.
 
-use crate::config::broker::RecordValidation;
+use crate::config::RecordValidation;
 use crate::config::topic::{TopicCompression, TopicSettings};
 use crate::context::{Operation, RequestContext, Resource};
 use crate::errors::error_code;

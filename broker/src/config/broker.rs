@@ -1,16 +1,12 @@
-//! The broker's own keys: the table, and the typed configuration made from it.
+//! The table of the broker's own keys.
 //!
 //! Kafka's names where Kafka has one. Keys that are defaults of topic configs (`log.segment.bytes`) come from the table of
-//! [`super::topic`], so that both say the same. What never lives here: reading files or the environment ([`super::Sources`]).
+//! [`super::topic`], so that both say the same. What never lives here: values ([`super::BrokerConfig`]).
 
-use super::topic::{BrokerDefaults, ConfigSource, ConfigType, TOPIC_CONFIG_KEYS, TopicConfigKey, Validator};
-use super::{Check, ConfigError, KeySpec, Source, Sources, UpdateMode, ValueType};
-use std::collections::BTreeMap;
-use std::fmt;
-use std::path::PathBuf;
+use super::endpoint::{parse_endpoints, split_host_port};
+use super::topic::{ConfigType, TOPIC_CONFIG_KEYS, TopicConfigKey, Validator};
+use super::{Check, KeySpec, UpdateMode, ValueType};
 use std::sync::LazyLock;
-use std::time::Duration;
-use storage::{DurabilityMode, EngineConfig};
 
 const KIB: i64 = 1 << 10;
 const MIB: i64 = 1 << 20;
@@ -156,11 +152,15 @@ fn is_http_listener(value: &str) -> bool {
 }
 
 fn is_journal_bytes(value: &str) -> bool {
-    value.parse::<i64>().is_ok_and(|bytes| (MIB..=GIB).contains(&bytes) && bytes % 4096 == 0)
+    value
+        .parse::<i64>()
+        .is_ok_and(|bytes| (MIB..=GIB).contains(&bytes) && bytes % 4096 == 0)
 }
 
 fn is_socket_buffer(value: &str) -> bool {
-    value.parse::<i64>().is_ok_and(|bytes| bytes == -1 || (4096..=GIB).contains(&bytes))
+    value
+        .parse::<i64>()
+        .is_ok_and(|bytes| bytes == -1 || (4096..=GIB).contains(&bytes))
 }
 
 fn is_log_filter(value: &str) -> bool {
@@ -181,7 +181,9 @@ pub fn broker_keys() -> &'static [KeySpec] {
 /// One key by its exact name.
 pub fn broker_key(name: &str) -> Option<&'static KeySpec> {
     let keys = broker_keys();
-    keys.binary_search_by(|key| key.name.cmp(name)).ok().and_then(|at| keys.get(at))
+    keys.binary_search_by(|key| key.name.cmp(name))
+        .ok()
+        .and_then(|at| keys.get(at))
 }
 
 /// The broker keys that are the default of a topic config: `log.retention.{ms,minutes,hours}` for `retention.ms`.
@@ -191,8 +193,16 @@ fn topic_defaults(key: &'static TopicConfigKey) -> impl Iterator<Item = KeySpec>
         let scaled = synonym.factor > 1;
         KeySpec {
             name: synonym.key,
-            value_type: if scaled { ValueType::Int } else { value_type(key.config_type) },
-            default: if at == weakest { default_in_unit(key.default, synonym.factor) } else { None },
+            value_type: if scaled {
+                ValueType::Int
+            } else {
+                value_type(key.config_type)
+            },
+            default: if at == weakest {
+                default_in_unit(key.default, synonym.factor)
+            } else {
+                None
+            },
             check: check(key, scaled),
             unit: unit(synonym.key),
             doc: key.documentation,
@@ -250,336 +260,9 @@ fn unit(name: &str) -> &'static str {
     }
 }
 
-/// A listener: Kafka's name for it, and an address. An empty host is every address of the machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// E.g. `PLAINTEXT`.
-    pub name: String,
-    /// A host name or an IP address, without brackets.
-    pub host: String,
-    /// 0 takes a free port.
-    pub port: u16,
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.name, HostPort(&self.host, self.port))
-    }
-}
-
-/// `host:port`, with brackets around an IPv6 address.
-#[derive(Clone, Copy, Debug)]
-pub struct HostPort<'a>(pub &'a str, pub u16);
-
-impl fmt::Display for HostPort<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.contains(':') { write!(f, "[{}]:{}", self.0, self.1) } else { write!(f, "{}:{}", self.0, self.1) }
-    }
-}
-
-/// Splits `host:port` or `[v6]:port`.
-pub fn split_host_port(text: &str) -> Option<(String, u16)> {
-    let (host, port) = text.rsplit_once(':')?;
-    let host = match host.strip_prefix('[') {
-        Some(rest) => rest.strip_suffix(']')?,
-        None if host.contains(':') => return None,
-        None => host,
-    };
-    let blank = host.chars().any(|c| c.is_whitespace() || c == '/');
-    if blank { None } else { Some((host.to_owned(), port.parse().ok()?)) }
-}
-
-/// Reads a list of `NAME://host:port`; a part without a name is `PLAINTEXT`. Names of protocols that do not exist here
-/// (`SSL`, `SASL_…`) are refused rather than served in clear text.
-fn parse_endpoints(text: &str) -> Option<Vec<Endpoint>> {
-    let mut endpoints: Vec<Endpoint> = Vec::new();
-    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let (name, address) = part.split_once("://").unwrap_or(("PLAINTEXT", part));
-        let name = name.to_ascii_uppercase();
-        let word = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-        let served = name != "SSL" && !name.starts_with("SASL");
-        if !word || !served || endpoints.iter().any(|other| other.name == name) {
-            return None;
-        }
-        let (host, port) = split_host_port(address)?;
-        endpoints.push(Endpoint { name, host, port });
-    }
-    Some(endpoints)
-}
-
-/// How compressed batches are checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RecordValidation {
-    /// CRC and header.
-    Header,
-    /// Every record, decompressed.
-    Full,
-}
-
-/// Form of the log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-/// The broker's configuration, typed. Field names are the keys' names; units are theirs too.
-#[derive(Clone, Debug)]
-#[allow(missing_docs, reason = "each field is documented by its key in the table")]
-pub struct BrokerConfig {
-    pub node_id: i32,
-    pub data_dir: PathBuf,
-    pub listeners: Vec<Endpoint>,
-    pub advertised_listeners: Vec<Endpoint>,
-    pub http_listener: Option<(String, u16)>,
-    pub num_partitions: i32,
-    pub default_replication_factor: i16,
-    pub auto_create_topics_enable: bool,
-    pub delete_topic_enable: bool,
-    pub max_partitions: usize,
-    pub max_request_partition_size_limit: usize,
-    pub durability: DurabilityMode,
-    pub record_validation: RecordValidation,
-    pub record_batch_decompressed_max_bytes: usize,
-    pub log_retention_check_interval: Duration,
-    pub producer_id_expiration_ms: i64,
-    pub journal_file_bytes: u64,
-    pub journal_files: usize,
-    pub tail_memory_bytes: usize,
-    pub flush_interval_ms: u64,
-    pub io_threads: usize,
-    pub index_memory_bytes: usize,
-    pub log_open_files_max: usize,
-    pub fetch_max_bytes: usize,
-    pub max_incremental_fetch_session_cache_slots: usize,
-    pub socket_request_max_bytes: usize,
-    pub queued_max_request_bytes: usize,
-    pub connection_inflight_max_requests: usize,
-    pub connection_inflight_max_bytes: usize,
-    pub max_connections: usize,
-    pub max_connections_per_ip: usize,
-    pub connections_max_idle: Duration,
-    pub request_read_timeout: Duration,
-    pub reply_write_timeout: Duration,
-    pub socket_listen_backlog_size: i32,
-    pub socket_send_buffer_bytes: Option<usize>,
-    pub socket_receive_buffer_bytes: Option<usize>,
-    pub shutdown_timeout: Duration,
-    pub worker_threads: usize,
-    pub blocking_threads_max: usize,
-    pub log_format: LogFormat,
-    pub log_level: String,
-    pub metrics_topics_max: usize,
-    values: Values,
-}
-
-/// What was set, by key, the strongest first. Checked.
-#[derive(Clone, Debug, Default)]
-struct Values(BTreeMap<&'static str, Vec<(String, Source)>>);
-
-impl Values {
-    fn text(&self, key: &str) -> Option<&str> {
-        match self.0.get(key).and_then(|values| values.first()) {
-            Some((value, _)) => Some(value),
-            None => broker_key(key).and_then(|spec| spec.default),
-        }
-    }
-
-    fn string(&self, key: &str) -> String {
-        self.text(key).unwrap_or_default().to_owned()
-    }
-
-    /// A number of a key whose check has bounds that fit `T`.
-    fn number<T: TryFrom<i64>>(&self, key: &str) -> T {
-        let number = self.text(key).and_then(|text| text.parse::<i64>().ok()).and_then(|n| T::try_from(n).ok());
-        number.unwrap_or_else(|| panic!("the table of keys gives {key} a value that its field cannot hold"))
-    }
-
-    fn millis(&self, key: &str) -> Duration {
-        Duration::from_millis(self.number(key))
-    }
-
-    fn truth(&self, key: &str) -> bool {
-        self.text(key) == Some("true")
-    }
-
-    fn endpoints(&self, key: &str) -> Vec<Endpoint> {
-        self.text(key).and_then(parse_endpoints).unwrap_or_default()
-    }
-
-    fn buffer(&self, key: &str) -> Option<usize> {
-        usize::try_from(self.number::<i64>(key)).ok()
-    }
-}
-
-impl BrokerConfig {
-    /// Checks settings and makes the configuration of them.
-    pub fn new(sources: Sources) -> Result<BrokerConfig, ConfigError> {
-        BrokerConfig::from_values(Values(sources.checked(broker_keys())?))
-    }
-
-    fn from_values(v: Values) -> Result<BrokerConfig, ConfigError> {
-        let config = BrokerConfig {
-            node_id: node_id(&v)?,
-            data_dir: PathBuf::from(v.string("data.dir")),
-            listeners: v.endpoints("listeners"),
-            advertised_listeners: v.endpoints("advertised.listeners"),
-            http_listener: v.text("http.listener").and_then(split_host_port),
-            num_partitions: v.number("num.partitions"),
-            default_replication_factor: v.number("default.replication.factor"),
-            auto_create_topics_enable: v.truth("auto.create.topics.enable"),
-            delete_topic_enable: v.truth("delete.topic.enable"),
-            max_partitions: v.number("max.partitions"),
-            max_request_partition_size_limit: v.number("max.request.partition.size.limit"),
-            durability: match v.text("durability") {
-                Some("page-cache") => DurabilityMode::PageCache,
-                _ => DurabilityMode::Fsync,
-            },
-            record_validation: match v.text("record.validation") {
-                Some("full") => RecordValidation::Full,
-                _ => RecordValidation::Header,
-            },
-            record_batch_decompressed_max_bytes: v.number("record.batch.decompressed.max.bytes"),
-            log_retention_check_interval: v.millis("log.retention.check.interval.ms"),
-            producer_id_expiration_ms: v.number("producer.id.expiration.ms"),
-            journal_file_bytes: v.number("journal.file.bytes"),
-            journal_files: v.number("journal.files"),
-            tail_memory_bytes: v.number("tail.memory.bytes"),
-            flush_interval_ms: v.number("flush.interval.ms"),
-            io_threads: v.number("io.threads"),
-            index_memory_bytes: v.number("index.memory.bytes"),
-            log_open_files_max: v.number("log.open.files.max"),
-            fetch_max_bytes: v.number("fetch.max.bytes"),
-            max_incremental_fetch_session_cache_slots: v.number("max.incremental.fetch.session.cache.slots"),
-            socket_request_max_bytes: v.number("socket.request.max.bytes"),
-            queued_max_request_bytes: v.number("queued.max.request.bytes"),
-            connection_inflight_max_requests: v.number("connection.inflight.max.requests"),
-            connection_inflight_max_bytes: v.number("connection.inflight.max.bytes"),
-            max_connections: v.number("max.connections"),
-            max_connections_per_ip: v.number("max.connections.per.ip"),
-            connections_max_idle: v.millis("connections.max.idle.ms"),
-            request_read_timeout: v.millis("request.read.timeout.ms"),
-            reply_write_timeout: v.millis("reply.write.timeout.ms"),
-            socket_listen_backlog_size: v.number("socket.listen.backlog.size"),
-            socket_send_buffer_bytes: v.buffer("socket.send.buffer.bytes"),
-            socket_receive_buffer_bytes: v.buffer("socket.receive.buffer.bytes"),
-            shutdown_timeout: v.millis("shutdown.timeout.ms"),
-            worker_threads: v.number("worker.threads"),
-            blocking_threads_max: v.number("blocking.threads.max"),
-            log_format: if v.text("log.format") == Some("json") { LogFormat::Json } else { LogFormat::Text },
-            log_level: v.string("log.level"),
-            metrics_topics_max: v.number("metrics.topics.max"),
-            values: v,
-        };
-        config.check_listeners()?;
-        Ok(config)
-    }
-
-    fn check_listeners(&self) -> Result<(), ConfigError> {
-        for advertised in &self.advertised_listeners {
-            if !self.listeners.iter().any(|listener| listener.name == advertised.name) {
-                let names: Vec<&str> = self.listeners.iter().map(|listener| listener.name.as_str()).collect();
-                return Err(ConfigError::Conflict(format!(
-                    "advertised.listeners names {}, which is none of the listeners ({})",
-                    advertised.name,
-                    names.join(", ")
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    /// The value of a key as text; `None` when it is unset and has no default, or does not exist.
-    pub fn value(&self, key: &str) -> Option<&str> {
-        self.values.text(key)
-    }
-
-    /// Everything that sets `key`, the strongest first; empty when nobody does.
-    pub fn set_values_of(&self, key: &str) -> &[(String, Source)] {
-        self.values.0.get(key).map_or(&[], Vec::as_slice)
-    }
-
-    /// This configuration with what AlterConfigs set, for all brokers and for this one, on top. Keys that can only be read
-    /// at the start, and values that no longer pass the table (a newer release wrote them), are left out.
-    pub fn with_dynamic(
-        &self,
-        all_brokers: &BTreeMap<String, String>,
-        this_broker: &BTreeMap<String, String>,
-    ) -> Result<BrokerConfig, ConfigError> {
-        let mut values = self.values.clone();
-        for (configs, source) in [(all_brokers, Source::DynamicDefaultBroker), (this_broker, Source::DynamicBroker)] {
-            for (key, value) in configs {
-                let Some(spec) = broker_key(key).filter(|spec| spec.update == UpdateMode::Dynamic) else { continue };
-                let Some(value) = spec.normalize(value) else { continue };
-                values.0.entry(spec.name).or_default().insert(0, (value, source.clone()));
-            }
-        }
-        BrokerConfig::from_values(values)
-    }
-
-    /// What the storage engine is told.
-    pub fn engine_config(&self) -> EngineConfig {
-        EngineConfig {
-            durability: self.durability,
-            journal_file_bytes: self.journal_file_bytes,
-            journal_files: self.journal_files,
-            tail_bytes_max: self.tail_memory_bytes,
-            flush_interval_ms: self.flush_interval_ms,
-            io_threads: self.io_threads,
-            index_memory_bytes: self.index_memory_bytes,
-            producer_id_expiration_ms: self.producer_id_expiration_ms,
-            open_files_max: self.log_open_files_max,
-            ..EngineConfig::new(&self.data_dir)
-        }
-    }
-}
-
-/// `node.id`, or `broker.id`; both may be set when they agree.
-fn node_id(values: &Values) -> Result<i32, ConfigError> {
-    let set = |key: &str| values.0.contains_key(key);
-    match (set("node.id"), set("broker.id")) {
-        (true, true) if values.text("node.id") != values.text("broker.id") => {
-            Err(ConfigError::Conflict("node.id and broker.id are two names of one setting, and differ".to_owned()))
-        }
-        (false, true) => Ok(values.number("broker.id")),
-        _ => Ok(values.number("node.id")),
-    }
-}
-
-impl BrokerDefaults for BrokerConfig {
-    fn set_values(&self, broker_key: &str) -> Vec<(String, ConfigSource)> {
-        let values = self.set_values_of(broker_key).iter();
-        values
-            .map(|(value, source)| {
-                let source = match source {
-                    Source::DynamicBroker => ConfigSource::DynamicBroker,
-                    Source::DynamicDefaultBroker => ConfigSource::DynamicDefaultBroker,
-                    Source::Default => ConfigSource::Default,
-                    Source::File(_) | Source::Environment(_) | Source::Flag(_) => ConfigSource::StaticBroker,
-                };
-                (value.clone(), source)
-            })
-            .collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn config(assignments: &[&str]) -> Result<BrokerConfig, ConfigError> {
-        let mut sources = Sources::default();
-        for assignment in assignments {
-            sources.push_assignment(assignment)?;
-        }
-        BrokerConfig::new(sources)
-    }
-
-    fn good(assignments: &[&str]) -> BrokerConfig {
-        config(assignments).expect("a good configuration")
-    }
 
     #[test]
     fn the_table_is_in_order_and_its_defaults_pass_its_own_checks() {
@@ -589,7 +272,12 @@ mod tests {
         }
         for key in keys {
             assert!(key.doc.ends_with('.'), "{}", key.name);
-            assert!(key.default.is_none_or(|default| key.normalize(default).as_deref() == Some(default)), "{}", key.name);
+            assert!(
+                key.default
+                    .is_none_or(|default| key.normalize(default).as_deref() == Some(default)),
+                "{}",
+                key.name
+            );
             assert!(std::ptr::eq(broker_key(key.name).expect("found"), key));
         }
     }
@@ -620,90 +308,10 @@ mod tests {
             assert!(broker_key(name).is_some(), "{name}");
         }
         let hours = broker_key("log.retention.hours").expect("exists");
-        assert_eq!((hours.default, hours.unit, hours.value_type), (Some("168"), "hours", ValueType::Int));
+        assert_eq!(
+            (hours.default, hours.unit, hours.value_type),
+            (Some("168"), "hours", ValueType::Int)
+        );
         assert_eq!(broker_key("log.retention.ms").expect("exists").default, None);
-    }
-
-    #[test]
-    fn values_are_read_in_their_types() {
-        let config = good(&["num.partitions= 3 ", "auto.create.topics.enable=FALSE", "durability=page-cache"]);
-        assert_eq!((config.num_partitions, config.auto_create_topics_enable), (3, false));
-        assert_eq!(config.durability, DurabilityMode::PageCache);
-        assert_eq!(config.value("auto.create.topics.enable"), Some("false"));
-        assert_eq!(config.value("message.max.bytes"), Some("1048588"));
-        assert_eq!(config.value("no.such.key"), None);
-        let engine = good(&["journal.files=5", "data.dir=/x"]).engine_config();
-        assert_eq!((engine.journal_files, engine.data_dir), (5, PathBuf::from("/x")));
-    }
-
-    #[test]
-    fn listeners_are_names_with_addresses() {
-        let config = good(&["listeners=127.0.0.1:0,EXTERNAL://[::1]:9093,any://:9094"]);
-        let text: Vec<String> = config.listeners.iter().map(ToString::to_string).collect();
-        assert_eq!(text, ["PLAINTEXT://127.0.0.1:0", "EXTERNAL://[::1]:9093", "ANY://:9094"]);
-        for bad in ["", "x", "127.0.0.1", "127.0.0.1:70000", "::1:9092", "SSL://a:1", "SASL_SSL://a:1", "a:1,b:2", "a b:1"] {
-            assert!(config_error(&[&format!("listeners={bad}")]).contains("NAME://host:port"), "{bad}");
-        }
-    }
-
-    fn config_error(assignments: &[&str]) -> String {
-        config(assignments).expect_err("a mistake").to_string()
-    }
-
-    #[test]
-    fn advertised_listeners_name_listeners() {
-        let advertised = good(&["advertised.listeners=kafka.example.com:9092"]).advertised_listeners;
-        assert_eq!(advertised[0].to_string(), "PLAINTEXT://kafka.example.com:9092");
-        let error = config_error(&["advertised.listeners=OTHER://a:1"]);
-        assert_eq!(error, "advertised.listeners names OTHER, which is none of the listeners (PLAINTEXT)");
-        assert!(config_error(&["advertised.listeners=a:0"]).starts_with("advertised.listeners"));
-    }
-
-    #[test]
-    fn node_id_has_two_names() {
-        assert_eq!(good(&[]).node_id, 0);
-        assert_eq!(good(&["broker.id=3"]).node_id, 3);
-        assert_eq!(good(&["node.id=4", "broker.id=4"]).node_id, 4);
-        assert!(config_error(&["node.id=4", "broker.id=5"]).contains("differ"));
-    }
-
-    #[test]
-    fn http_can_be_off() {
-        assert_eq!(good(&["http.listener="]).http_listener, None);
-        assert_eq!(good(&["http.listener=[::]:80"]).http_listener, Some(("::".to_owned(), 80)));
-        assert!(config_error(&["http.listener=here"]).contains("host:port"));
-    }
-
-    #[test]
-    fn dynamic_configs_lie_on_top_and_only_where_they_may() {
-        let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let start = good(&["log.retention.ms=1", "max.connections=5"]);
-        let all = map(&[("log.retention.ms", "2"), ("max.connections", "6"), ("num.partitions", "9"), ("old.key", "1")]);
-        let own = map(&[("max.connections", "7"), ("log.segment.bytes", "nonsense")]);
-        let live = start.with_dynamic(&all, &own).expect("good");
-        assert_eq!((live.max_connections, live.num_partitions), (7, 1));
-        let sources: Vec<ConfigSource> = live.set_values("max.connections").into_iter().map(|(_, source)| source).collect();
-        let strongest_first =
-            [ConfigSource::DynamicBroker, ConfigSource::DynamicDefaultBroker, ConfigSource::StaticBroker];
-        assert_eq!(sources, strongest_first);
-        assert_eq!(live.set_values("log.retention.ms").first().map(|(value, _)| value.as_str()), Some("2"));
-        assert!(live.set_values("log.segment.bytes").is_empty());
-    }
-
-    #[test]
-    fn numbers_at_the_ends_of_their_ranges_fit_their_fields() {
-        for key in broker_keys() {
-            if let Check::Range(min, max) = key.check {
-                for value in [min, max] {
-                    good(&[&format!("{}={value}", key.name)]);
-                }
-                if let Some(above) = max.checked_add(1) {
-                    assert!(config_error(&[&format!("{}={above}", key.name)]).contains(key.name));
-                }
-                if let Some(below) = min.checked_sub(1) {
-                    assert!(config_error(&[&format!("{}={below}", key.name)]).contains(key.name));
-                }
-            }
-        }
     }
 }

@@ -28,7 +28,10 @@ pub fn text() -> String {
 /// In TOML a dotted key cannot be both a value and a table: where two of our keys would make one so, they are quoted.
 fn toml_key(name: &str) -> String {
     let extends = |long: &str, short: &str| long.strip_prefix(short).is_some_and(|rest| rest.starts_with('.'));
-    if broker_keys().iter().any(|other| extends(name, other.name) || extends(other.name, name)) {
+    if broker_keys()
+        .iter()
+        .any(|other| extends(name, other.name) || extends(other.name, name))
+    {
         format!("\"{name}\"")
     } else {
         name.to_owned()
@@ -54,7 +57,9 @@ fn facts(key: &KeySpec) -> String {
 fn value(key: &KeySpec) -> String {
     let default = key.default.unwrap_or_else(|| example_value(key));
     match key.value_type {
-        ValueType::Boolean | ValueType::Int | ValueType::Short | ValueType::Long | ValueType::Double => default.to_owned(),
+        ValueType::Boolean | ValueType::Int | ValueType::Short | ValueType::Long | ValueType::Double => {
+            default.to_owned()
+        }
         ValueType::String | ValueType::List => toml::Value::String(default.to_owned()).to_string(),
     }
 }
@@ -96,14 +101,21 @@ mod tests {
     #[test]
     fn the_file_in_the_repository_is_the_table() {
         let file = std::fs::read_to_string(FILE).expect("config/streamhouse.toml is there");
-        assert!(file == text(), "config/streamhouse.toml is old; write it anew with: streamhouse config");
+        assert!(
+            file == text(),
+            "config/streamhouse.toml is old; write it anew with: streamhouse config"
+        );
     }
 
     /// The lines that set something, with their comment sign taken away.
     fn uncommented() -> String {
         let text = text();
         let settings = text.lines().filter_map(|line| line.strip_prefix("# "));
-        let is_setting = |line: &&str| broker_keys().iter().any(|key| line.starts_with(&format!("{} = ", toml_key(key.name))));
+        let is_setting = |line: &&str| {
+            broker_keys()
+                .iter()
+                .any(|key| line.starts_with(&format!("{} = ", toml_key(key.name))))
+        };
         settings.filter(is_setting).collect::<Vec<_>>().join("\n")
     }
 

@@ -3,12 +3,15 @@
 //! The broker's keys are in [`broker`], a topic's in [`topic`]. What never lives here: what a setting does.
 
 pub mod broker;
+mod broker_config;
+pub mod endpoint;
 pub mod example;
 mod sources;
 pub mod topic;
 
-pub use broker::{BrokerConfig, broker_key, broker_keys};
-pub use sources::{Sources, environment_name, flatten_toml};
+pub use broker::{broker_key, broker_keys};
+pub use broker_config::{BrokerConfig, LogFormat, RecordValidation};
+pub use sources::{Settings, Sources, environment_name, flatten_toml};
 
 use std::fmt;
 

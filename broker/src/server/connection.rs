@@ -5,11 +5,12 @@
 
 use super::frame::{Arrival, FrameReader};
 use super::limits::ConnectionPermit;
-use super::response;
+use super::pipeline::{Entry, Pipeline};
+use super::response::Sender;
+use super::timer::{TimeLimits, Timer};
 use crate::broker::Broker;
 use crate::context::{ListenerInfo, Principal, RequestContext};
 use crate::dispatch::{self, CloseReason, Outcome, Piece, Staged};
-use crate::metrics::ApiMetrics;
 use bytes::Bytes;
 use futures_util::future::{Fuse, FusedFuture, FutureExt};
 use protocol::DecodeError;
@@ -19,17 +20,12 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::time::sleep_until;
 
-/// A connection that was quiet for so long gives its read buffer back.
-const KEEP_BUFFER: Duration = Duration::from_secs(5);
 /// Replies to earlier requests get so long to leave before a connection closes for a fault.
 const DRAIN: Duration = Duration::from_secs(5);
-/// A request may take a second longer to arrive for each so many bytes of it.
-const SLOWEST_BYTES_A_SECOND: u64 = 32 << 10;
 
 /// A connection's fixed facts.
 pub struct Connection {
@@ -41,47 +37,6 @@ pub struct Connection {
     pub peer: SocketAddr,
     /// Its place among the open connections.
     pub permit: ConnectionPermit,
-}
-
-/// A request whose place is fixed and whose reply has not left.
-struct InFlight {
-    staged: Staged,
-    entry: Entry,
-}
-
-/// What is remembered of a request until its reply has left.
-#[derive(Clone)]
-struct Entry {
-    metrics: Arc<ApiMetrics>,
-    frame_bytes: usize,
-    started: Instant,
-}
-
-/// Requests in flight, in order. Only the first is polled: the others' replies could not leave before it anyway, and their
-/// promises come true without being watched.
-#[derive(Default)]
-struct Pipeline {
-    requests: VecDeque<InFlight>,
-    bytes: usize,
-}
-
-impl Pipeline {
-    fn push(&mut self, staged: Staged, entry: Entry) {
-        self.bytes += entry.frame_bytes;
-        self.requests.push_back(InFlight { staged, entry });
-    }
-
-    /// Replies at the front that are ready: those that can leave in one write.
-    fn poll_ready(&mut self, cx: &mut Context<'_>, ready: &mut Vec<(Outcome, Entry)>) -> Poll<()> {
-        while let Some(first) = self.requests.front_mut() {
-            let Poll::Ready(outcome) = first.staged.as_mut().poll(cx) else { break };
-            if let Some(done) = self.requests.pop_front() {
-                self.bytes -= done.entry.frame_bytes;
-                ready.push((outcome, done.entry));
-            }
-        }
-        if ready.is_empty() { Poll::Pending } else { Poll::Ready(()) }
-    }
 }
 
 impl Connection {
@@ -179,7 +134,7 @@ impl<'a> State<'a> {
 
     /// The reason to end, once it is there and all replies have left.
     fn ended(&mut self, nothing_in_stage_one: bool) -> Option<CloseReason> {
-        if self.pipeline.requests.is_empty() && nothing_in_stage_one {
+        if self.pipeline.is_empty() && nothing_in_stage_one {
             self.closing.take().map(|(reason, _)| reason)
         } else {
             None
@@ -189,10 +144,10 @@ impl<'a> State<'a> {
     /// Whether another request may be read.
     fn has_room(&self) -> bool {
         let config = &self.connection.broker.config;
-        let waiting = self.pipeline.requests.len();
+        let waiting = self.pipeline.len();
         self.closing.is_none()
             && waiting < config.connection_inflight_max_requests
-            && (waiting == 0 || self.pipeline.bytes < config.connection_inflight_max_bytes)
+            && (waiting == 0 || self.pipeline.bytes() < config.connection_inflight_max_bytes)
     }
 
     /// Reads no more, and ends when the replies to what was read have left.
@@ -225,7 +180,11 @@ impl<'a> State<'a> {
                     Ok((ctx, body)) => {
                         let metrics = broker.metrics.api(ctx.api_key);
                         metrics.requests.increment(1);
-                        self.placing = Some(Entry { metrics, frame_bytes, started: now });
+                        self.placing = Some(Entry {
+                            metrics,
+                            frame_bytes,
+                            started: now,
+                        });
                         Ok(Some((ctx, body)))
                     }
                     Err(reason) => self.close_after_replies(reason, DRAIN).map(|()| None),
@@ -283,11 +242,21 @@ impl<'a> State<'a> {
                 }
             }
         }
-        let sent = response::send(socket, &mut self.pieces, broker.config.reply_write_timeout).await?;
+        let memory_is_short = || broker.engine.tail_bytes() > broker.config.tail_memory_bytes / 2;
+        let sender = Sender {
+            socket,
+            clock: broker.clock,
+            timeout: broker.config.reply_write_timeout,
+            memory_is_short: &memory_is_short,
+        };
+        let sent = sender.send(&mut self.pieces).await?;
         broker.metrics.bytes_out.increment(sent);
         let now = self.now();
         for (_, entry) in self.ready.drain(..) {
-            entry.metrics.seconds.record(now.duration_since(entry.started).as_secs_f64());
+            entry
+                .metrics
+                .seconds
+                .record(now.duration_since(entry.started).as_secs_f64());
         }
         self.timer.active(now);
         close.map_or(Ok(()), Err)
@@ -304,7 +273,7 @@ impl<'a> State<'a> {
             self.closing = Some((reason, until));
             return Ok(());
         }
-        let busy = self.placing.is_some() || !self.pipeline.requests.is_empty();
+        let busy = self.placing.is_some() || !self.pipeline.is_empty();
         if let Some(reason) = self.timer.check(now, busy, reader.partial_frame_bytes()) {
             return Err(reason);
         }
@@ -322,195 +291,17 @@ fn refused(frame: &[u8], error: DecodeError) -> CloseReason {
             CloseReason::Unsupported { api_key, api_version }
         }
         other => {
-            let number = |at: usize| frame.get(at..at + 2).and_then(|b| b.try_into().ok()).map_or(-1, i16::from_be_bytes);
-            CloseReason::Malformed { api_key: number(0), api_version: number(2), reason: other.to_string() }
-        }
-    }
-}
-
-/// When a connection must be looked at again: one timer for all its deadlines, moved rarely.
-#[derive(Debug)]
-struct Timer {
-    /// When the connection will be looked at. Never later than the first deadline.
-    next: Instant,
-    last_active: Instant,
-    frame_begun: Option<Instant>,
-    limits: TimeLimits,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct TimeLimits {
-    idle: Duration,
-    request: Duration,
-}
-
-impl Timer {
-    fn new(now: Instant, limits: TimeLimits) -> Timer {
-        Timer { next: now + KEEP_BUFFER.min(limits.idle), last_active: now, frame_begun: None, limits }
-    }
-
-    fn wake_at(&mut self, at: Instant) {
-        self.next = self.next.min(at);
-    }
-
-    /// Something was asked or answered.
-    fn active(&mut self, now: Instant) {
-        self.last_active = now;
-        self.wake_at(now + KEEP_BUFFER.min(self.limits.idle));
-    }
-
-    fn frame_begun(&mut self, now: Instant) {
-        self.frame_begun = Some(now);
-        self.wake_at(now + self.limits.request);
-    }
-
-    fn frame_complete(&mut self, now: Instant) {
-        self.frame_begun = None;
-        self.active(now);
-    }
-
-    /// A deadline that has passed; else the next look is set. `busy` while a request waits for its reply: then the
-    /// connection is not idle (contract 7). `frame_bytes` is the length of the request that is arriving.
-    fn check(&mut self, now: Instant, busy: bool, frame_bytes: usize) -> Option<CloseReason> {
-        if busy {
-            self.last_active = now;
-        }
-        let idle_at = self.last_active + self.limits.idle;
-        if now >= idle_at && self.frame_begun.is_none() {
-            return Some(CloseReason::Idle);
-        }
-        self.next = match self.frame_begun {
-            Some(begun) => {
-                let more = Duration::from_secs(frame_bytes as u64 / SLOWEST_BYTES_A_SECOND);
-                let deadline = begun + self.limits.request + more;
-                if now >= deadline {
-                    return Some(CloseReason::SlowFrame);
-                }
-                deadline
+            let number = |at: usize| {
+                frame
+                    .get(at..at + 2)
+                    .and_then(|b| b.try_into().ok())
+                    .map_or(-1, i16::from_be_bytes)
+            };
+            CloseReason::Malformed {
+                api_key: number(0),
+                api_version: number(2),
+                reason: other.to_string(),
             }
-            None => idle_at,
-        };
-        None
-    }
-
-    /// Whether nothing has happened for so long that buffers are not worth keeping.
-    fn is_quiet(&self, now: Instant) -> bool {
-        now >= self.last_active + KEEP_BUFFER
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::metrics::{Metrics, Recorder};
-    use futures_util::task::noop_waker_ref;
-    use tokio::sync::oneshot;
-
-    fn entry(frame_bytes: usize) -> Entry {
-        Entry { metrics: Metrics::new(Recorder::new(), 0).api(0), frame_bytes, started: Instant::now() }
-    }
-
-    /// A stage two that ends when it is told to, with a reply of one byte.
-    fn staged() -> (oneshot::Sender<u8>, Staged) {
-        let (tell, told) = oneshot::channel::<u8>();
-        let staged = Box::pin(async move {
-            match told.await {
-                Ok(byte) => Outcome::Reply(vec![Piece::Mem(Bytes::from(vec![byte]))]),
-                Err(_) => Outcome::Silence,
-            }
-        });
-        (tell, staged)
-    }
-
-    fn ready(pipeline: &mut Pipeline) -> Vec<u8> {
-        let mut ready = Vec::new();
-        let _ = pipeline.poll_ready(&mut Context::from_waker(noop_waker_ref()), &mut ready);
-        let byte = |outcome| match outcome {
-            Outcome::Reply(pieces) => match &pieces[..] {
-                [Piece::Mem(bytes)] => bytes[0],
-                other => panic!("{other:?}"),
-            },
-            Outcome::Silence => 0,
-            Outcome::Close(reason) => panic!("{reason}"),
-        };
-        ready.into_iter().map(|(outcome, _)| byte(outcome)).collect()
-    }
-
-    #[test]
-    fn replies_leave_in_request_order_whatever_is_ready_first() {
-        // contract 1, 2
-        let mut pipeline = Pipeline::default();
-        let mut tell = Vec::new();
-        for _ in 0..5 {
-            let (sender, staged) = staged();
-            pipeline.push(staged, entry(10));
-            tell.push(Some(sender));
         }
-        let mut answer = |i: usize| {
-            let sender = tell[i].take().expect("answered once");
-            sender.send(i as u8 + 1).expect("still waiting");
-        };
-        assert!(ready(&mut pipeline).is_empty());
-        answer(3);
-        answer(1);
-        assert!(ready(&mut pipeline).is_empty(), "the first is not ready");
-        answer(0);
-        assert_eq!(ready(&mut pipeline), [1, 2]);
-        assert_eq!((pipeline.requests.len(), pipeline.bytes), (3, 30));
-        answer(4);
-        answer(2);
-        assert_eq!(ready(&mut pipeline), [3, 4, 5]);
-        assert_eq!((pipeline.requests.len(), pipeline.bytes), (0, 0));
-    }
-
-    #[test]
-    fn silence_takes_its_place_in_the_order() {
-        // contract 25
-        let mut pipeline = Pipeline::default();
-        let (first, staged_first) = staged();
-        let (second, staged_second) = staged();
-        pipeline.push(staged_first, entry(1));
-        pipeline.push(staged_second, entry(1));
-        second.send(2).expect("waiting");
-        drop(first);
-        assert_eq!(ready(&mut pipeline), [0, 2]);
-    }
-
-    const LIMITS: TimeLimits = TimeLimits { idle: Duration::from_secs(600), request: Duration::from_secs(30) };
-
-    #[test]
-    fn a_quiet_connection_is_looked_at_early_and_closed_late() {
-        // contract 7
-        let start = Instant::now();
-        let mut timer = Timer::new(start, LIMITS);
-        assert_eq!(timer.next, start + KEEP_BUFFER);
-        assert!(timer.check(start + KEEP_BUFFER, false, 0).is_none());
-        assert!(timer.is_quiet(start + KEEP_BUFFER), "its buffer is given back");
-        assert_eq!(timer.next, start + LIMITS.idle);
-        assert!(matches!(timer.check(start + LIMITS.idle, false, 0), Some(CloseReason::Idle)));
-    }
-
-    #[test]
-    fn a_parked_request_is_not_idle() {
-        // contract 7
-        let start = Instant::now();
-        let mut timer = Timer::new(start, LIMITS);
-        assert!(timer.check(start + LIMITS.idle, true, 0).is_none());
-        assert!(timer.check(start + LIMITS.idle * 2 - Duration::from_millis(1), false, 0).is_none());
-        assert!(matches!(timer.check(start + LIMITS.idle * 2, false, 0), Some(CloseReason::Idle)));
-    }
-
-    #[test]
-    fn a_request_has_time_in_proportion_to_its_size() {
-        let start = Instant::now();
-        let mut timer = Timer::new(start, LIMITS);
-        timer.frame_begun(start);
-        let bytes = 10 * SLOWEST_BYTES_A_SECOND as usize;
-        assert!(timer.check(start + LIMITS.request, false, bytes).is_none());
-        let deadline = start + LIMITS.request + Duration::from_secs(10);
-        assert_eq!(timer.next, deadline);
-        assert!(matches!(timer.check(deadline, false, bytes), Some(CloseReason::SlowFrame)));
-        timer.frame_complete(deadline);
-        assert!(timer.check(deadline, false, 0).is_none());
     }
 }

@@ -67,7 +67,10 @@ pub struct FrameReader {
 impl FrameReader {
     /// A reader that takes frames up to `frame_bytes_max` (their length field not counted) and memory from `budget`.
     pub fn new(frame_bytes_max: usize, budget: Arc<MemoryBudget>) -> FrameReader {
-        let chunk = Arc::new(Chunk { data: Vec::new(), reservation: budget.reserve_nothing() });
+        let chunk = Arc::new(Chunk {
+            data: Vec::new(),
+            reservation: budget.reserve_nothing(),
+        });
         FrameReader {
             frame_bytes_max,
             budget,
@@ -87,7 +90,8 @@ impl FrameReader {
 
     /// Length of the frame that has begun to arrive, as far as it is known.
     pub fn partial_frame_bytes(&self) -> usize {
-        self.peek_length().map_or(0, |length| usize::try_from(length).unwrap_or(0))
+        self.peek_length()
+            .map_or(0, |length| usize::try_from(length).unwrap_or(0))
     }
 
     /// Bytes received since the connection was opened.
@@ -116,12 +120,16 @@ impl FrameReader {
     }
 
     fn peek_length(&self) -> Option<i32> {
-        self.unread().first_chunk::<LENGTH_BYTES>().map(|bytes| i32::from_be_bytes(*bytes))
+        self.unread()
+            .first_chunk::<LENGTH_BYTES>()
+            .map(|bytes| i32::from_be_bytes(*bytes))
     }
 
     /// The length of the frame whose first bytes are there, checked.
     fn frame_length(&self) -> Result<Option<usize>, CloseReason> {
-        let Some(length) = self.peek_length() else { return Ok(None) };
+        let Some(length) = self.peek_length() else {
+            return Ok(None);
+        };
         match usize::try_from(length) {
             Ok(bytes) if bytes <= self.frame_bytes_max => Ok(Some(bytes)),
             _ => Err(CloseReason::FrameSize(length)),
@@ -130,7 +138,9 @@ impl FrameReader {
 
     /// A complete frame that is already here.
     fn take_frame(&mut self) -> Result<Option<Bytes>, CloseReason> {
-        let Some(length) = self.frame_length()? else { return Ok(None) };
+        let Some(length) = self.frame_length()? else {
+            return Ok(None);
+        };
         let from = self.start + LENGTH_BYTES;
         let to = from + length;
         if self.chunk.data.len() < to {
@@ -158,9 +168,16 @@ impl FrameReader {
         self.make_room(capacity).await;
         let chunk = Arc::get_mut(&mut self.chunk).expect("make_room leaves a chunk that nobody else holds");
         let limit = limit.min(chunk.data.capacity() - chunk.data.len());
-        let read = socket.read_buf(&mut (&mut chunk.data).limit(limit)).await.map_err(CloseReason::Io)?;
+        let read = socket
+            .read_buf(&mut (&mut chunk.data).limit(limit))
+            .await
+            .map_err(CloseReason::Io)?;
         if read == 0 {
-            return Err(if have == 0 { CloseReason::PeerClosed } else { CloseReason::PeerClosedMidFrame });
+            return Err(if have == 0 {
+                CloseReason::PeerClosed
+            } else {
+                CloseReason::PeerClosedMidFrame
+            });
         }
         if read == limit && frame.is_none_or(|total| total <= READ_BYTES) {
             self.read_bytes = READ_BYTES;
@@ -269,7 +286,10 @@ mod tests {
         assert_eq!(&whole(&mut reader, &mut half).await.expect("a frame")[..], b"hello");
         assert_eq!(reader.partial_bytes(), 0);
         drop(client);
-        assert!(matches!(whole(&mut reader, &mut half).await, Err(CloseReason::PeerClosed)));
+        assert!(matches!(
+            whole(&mut reader, &mut half).await,
+            Err(CloseReason::PeerClosed)
+        ));
     }
 
     #[tokio::test]
@@ -315,7 +335,10 @@ mod tests {
             let (mut half, _) = server.split();
             client.write_all(&length.to_be_bytes()).await.expect("write");
             let result = whole(&mut reader, &mut half).await;
-            assert!(matches!(result, Err(CloseReason::FrameSize(size)) if size == length), "{length}");
+            assert!(
+                matches!(result, Err(CloseReason::FrameSize(size)) if size == length),
+                "{length}"
+            );
             assert!(budget.used_bytes() <= READ_BYTES_FIRST);
         }
     }
@@ -335,10 +358,16 @@ mod tests {
             while reader.partial_bytes() < LENGTH_BYTES + sent {
                 reader.fill(&mut half).await.expect("a read");
             }
-            assert!(budget.used_bytes() <= (GROWTH * (sent + LENGTH_BYTES)).max(READ_BYTES), "after {sent} bytes");
+            assert!(
+                budget.used_bytes() <= (GROWTH * (sent + LENGTH_BYTES)).max(READ_BYTES),
+                "after {sent} bytes"
+            );
         }
         drop(client);
-        assert!(matches!(whole(&mut reader, &mut half).await, Err(CloseReason::PeerClosedMidFrame)));
+        assert!(matches!(
+            whole(&mut reader, &mut half).await,
+            Err(CloseReason::PeerClosedMidFrame)
+        ));
     }
 
     #[tokio::test]

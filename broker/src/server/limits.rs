@@ -57,7 +57,10 @@ impl ConnectionLimits {
         }
         *from_ip += 1;
         open.total += 1;
-        Ok(ConnectionPermit { limits: self.clone(), ip })
+        Ok(ConnectionPermit {
+            limits: self.clone(),
+            ip,
+        })
     }
 
     /// Open connections.
@@ -90,7 +93,11 @@ pub struct LogRate {
 impl LogRate {
     /// At most `lines` in each `period`.
     pub const fn new(lines: u32, period: Duration) -> LogRate {
-        LogRate { lines, period, state: parking_lot::Mutex::new((None, 0, 0)) }
+        LogRate {
+            lines,
+            period,
+            state: parking_lot::Mutex::new((None, 0, 0)),
+        }
     }
 
     /// Whether a line may be written now.

@@ -6,7 +6,7 @@ use super::connection::Connection;
 use super::limits::ConnectionPermit;
 use crate::broker::Broker;
 use crate::config::BrokerConfig;
-use crate::config::broker::Endpoint;
+use crate::config::endpoint::Endpoint;
 use crate::context::ListenerInfo;
 use crate::dispatch::CloseReason;
 use crate::logging;
@@ -42,8 +42,15 @@ impl BoundListener {
         if let Some(bytes) = config.socket_send_buffer_bytes {
             socket.set_send_buffer_size(bytes)?;
         }
-        let address = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
-        Ok(BoundListener { endpoint: endpoint.clone(), address, socket })
+        let address = socket
+            .local_addr()?
+            .as_socket()
+            .ok_or(io::ErrorKind::AddrNotAvailable)?;
+        Ok(BoundListener {
+            endpoint: endpoint.clone(),
+            address,
+            socket,
+        })
     }
 
     /// The address, with the port that was really taken.
@@ -53,13 +60,20 @@ impl BoundListener {
 
     /// What clients are told, for a listener of this name and address.
     pub fn info(&self, config: &BrokerConfig) -> ListenerInfo {
-        let advertised = config.advertised_listeners.iter().find(|advertised| advertised.name == self.endpoint.name);
+        let advertised = config
+            .advertised_listeners
+            .iter()
+            .find(|advertised| advertised.name == self.endpoint.name);
         let (advertised_host, advertised_port) = match advertised {
             Some(advertised) => (advertised.host.clone(), advertised.port),
             None if self.endpoint.host.is_empty() => (self.address.ip().to_string(), self.address.port()),
             None => (self.endpoint.host.clone(), self.address.port()),
         };
-        ListenerInfo { name: self.endpoint.name.clone(), advertised_host, advertised_port }
+        ListenerInfo {
+            name: self.endpoint.name.clone(),
+            advertised_host,
+            advertised_port,
+        }
     }
 
     /// Lets clients in.
@@ -79,8 +93,11 @@ impl BoundListener {
 /// Binds a TCP socket to the first address of `host` that works.
 pub fn bind(host: &str, port: u16) -> io::Result<Socket> {
     let any = [SocketAddr::from(([0, 0, 0, 0], port))];
-    let addresses: Vec<SocketAddr> =
-        if host.is_empty() { any.to_vec() } else { (host, port).to_socket_addrs()?.collect() };
+    let addresses: Vec<SocketAddr> = if host.is_empty() {
+        any.to_vec()
+    } else {
+        (host, port).to_socket_addrs()?.collect()
+    };
     let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in addresses {
         match bind_address(address) {
@@ -139,8 +156,14 @@ impl Listener {
         }
         drop(self.socket);
         let all_ended = async { while connections.join_next().await.is_some() {} };
-        if tokio::time::timeout(broker.config.shutdown_timeout, all_ended).await.is_err() {
-            tracing::warn!(connections = connections.len(), "closing connections that did not finish in time");
+        if tokio::time::timeout(broker.config.shutdown_timeout, all_ended)
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                connections = connections.len(),
+                "closing connections that did not finish in time"
+            );
             connections.shutdown().await;
         }
     }
@@ -188,13 +211,21 @@ impl Listener {
                 ..ListenerInfo::clone(&self.info)
             });
         }
-        Connection { broker: broker.clone(), listener, peer, permit }
+        Connection {
+            broker: broker.clone(),
+            listener,
+            peer,
+            permit,
+        }
     }
 }
 
 /// Whether an accept failed for lack of something that comes back (contract 8).
 fn is_exhausted(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+    )
 }
 
 /// Runs a connection to its end and says why it ended. A panic ends this connection only.

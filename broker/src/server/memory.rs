@@ -40,7 +40,11 @@ impl MemoryBudget {
 
     /// A reservation of nothing.
     pub fn reserve_nothing(self: &Arc<Self>) -> Reservation {
-        Reservation { budget: self.clone(), bytes: 0, overdraft: None }
+        Reservation {
+            budget: self.clone(),
+            bytes: 0,
+            overdraft: None,
+        }
     }
 
     fn try_take(&self, bytes: usize) -> bool {
@@ -68,7 +72,9 @@ impl Reservation {
 
     /// Waits until it holds at least `bytes`. Dropping the future changes nothing.
     pub async fn grow_to(&mut self, bytes: usize) {
-        let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else { return };
+        let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else {
+            return;
+        };
         if !self.budget.try_take(more) {
             self.wait_for(more).await;
         }
@@ -145,7 +151,11 @@ mod tests {
     #[tokio::test]
     async fn one_at_a_time_goes_beyond_the_budget() {
         let budget = MemoryBudget::new(100);
-        let (mut a, mut b, mut c) = (budget.reserve_nothing(), budget.reserve_nothing(), budget.reserve_nothing());
+        let (mut a, mut b, mut c) = (
+            budget.reserve_nothing(),
+            budget.reserve_nothing(),
+            budget.reserve_nothing(),
+        );
         a.grow_to(50).await;
         b.grow_to(50).await;
         // Both need more in the middle of their requests. The first may overdraw, the second waits for it.

@@ -6,4 +6,6 @@ pub mod limits;
 pub mod listener;
 pub mod memory;
 pub mod page_cache;
+mod pipeline;
 pub mod response;
+mod timer;

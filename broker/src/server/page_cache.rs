@@ -34,7 +34,13 @@ pub fn is_cached(file: BorrowedFd<'_>, position: u64, len: u64) -> bool {
     let mut stat = Cachestat::default();
     // SAFETY: the descriptor is open for the length of the call, and both structures are what the kernel expects.
     let result = unsafe {
-        libc::syscall(SYS_CACHESTAT, file.as_raw_fd(), &raw const range, &raw mut stat, 0 as libc::c_uint)
+        libc::syscall(
+            SYS_CACHESTAT,
+            file.as_raw_fd(),
+            &raw const range,
+            &raw mut stat,
+            0 as libc::c_uint,
+        )
     };
     if result != 0 {
         let error = io::Error::last_os_error().raw_os_error();
@@ -51,9 +57,20 @@ pub fn is_cached(file: BorrowedFd<'_>, position: u64, len: u64) -> bool {
 /// Whether one byte can be read without waiting.
 fn is_readable_now(file: BorrowedFd<'_>, position: u64) -> bool {
     let mut byte = 0u8;
-    let target = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    let target = libc::iovec {
+        iov_base: (&raw mut byte).cast(),
+        iov_len: 1,
+    };
     // SAFETY: the descriptor is open for the length of the call, and the vector describes one byte of this frame.
-    let read = unsafe { libc::preadv2(file.as_raw_fd(), &raw const target, 1, position.cast_signed(), libc::RWF_NOWAIT) };
+    let read = unsafe {
+        libc::preadv2(
+            file.as_raw_fd(),
+            &raw const target,
+            1,
+            position.cast_signed(),
+            libc::RWF_NOWAIT,
+        )
+    };
     read == 1
 }
 

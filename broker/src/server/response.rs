@@ -3,12 +3,13 @@
 //! What never lives here: the order of replies ([`super::connection`]), what is in them.
 
 use super::page_cache;
+use crate::clock::Clock;
 use crate::dispatch::{CloseReason, Piece};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use storage::disk::DiskFile;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -19,50 +20,222 @@ const FILE_STEP_BYTES: usize = 1 << 20;
 /// Slices in one writev.
 const SLICES_MAX: usize = 64;
 
-/// Sends `pieces`, taking them from the front as they go out. Returns the bytes sent.
-/// The client must take at least a byte each `timeout`.
-pub async fn send(socket: &TcpStream, pieces: &mut VecDeque<Piece>, timeout: Duration) -> Result<u64, CloseReason> {
-    let mut sent = 0;
-    while let Some(front) = pieces.front_mut() {
-        match front {
-            Piece::Mem(_) => sent += send_memory(socket, pieces, timeout).await?,
-            Piece::File { file, position, len } => {
-                sent += *len as u64;
-                let (file, position, len) = (file.clone(), *position, *len);
-                pieces.pop_front();
-                send_file(socket, file, position, len, timeout).await?;
+/// A reply that holds memory of the log's tail may be under way for so long while that memory is short.
+const GIVE_WAY: Duration = Duration::from_secs(5);
+/// A client that takes nothing is looked at so often.
+const LOOK: Duration = Duration::from_secs(1);
+/// Memory in a reply that is no burden to anybody.
+const SMALL_BYTES: usize = 64 << 10;
+
+/// Sends replies on one connection.
+pub struct Sender<'a> {
+    /// The connection.
+    pub socket: &'a TcpStream,
+    /// The time.
+    pub clock: Clock,
+    /// The client must take at least a byte each so long: `reply.write.timeout.ms`.
+    pub timeout: Duration,
+    /// Whether memory of the tail is short, so that replies that hold some must not wait for slow clients: their records
+    /// can be read again from a segment, and producers wait for that memory.
+    pub memory_is_short: &'a (dyn Fn() -> bool + Send + Sync),
+}
+
+impl Sender<'_> {
+    /// Sends `pieces`, taking them from the front as they go out. Returns the bytes sent.
+    pub async fn send(&self, pieces: &mut VecDeque<Piece>) -> Result<u64, CloseReason> {
+        let started = self.clock.instant();
+        let mut sent = 0;
+        while let Some(front) = pieces.front() {
+            match front {
+                Piece::Mem(_) => sent += self.send_memory(pieces, started).await?,
+                Piece::File { file, position, len } => {
+                    sent += *len as u64;
+                    let (file, position, len) = (file.clone(), *position, *len);
+                    pieces.pop_front();
+                    let waiting = Waiting {
+                        started,
+                        held_bytes: memory_bytes(pieces),
+                    };
+                    self.send_file(file, position, len, waiting).await?;
+                }
+            }
+        }
+        Ok(sent)
+    }
+
+    /// Sends the memory at the front, up to the first file.
+    async fn send_memory(&self, pieces: &mut VecDeque<Piece>, started: Instant) -> Result<u64, CloseReason> {
+        let mut sent = 0;
+        loop {
+            let written = {
+                let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+                let (count, more) = gather(pieces, &mut slices);
+                if count == 0 {
+                    return Ok(sent);
+                }
+                match self.try_write(slices.get(..count).unwrap_or_default(), more) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => Some(0),
+                    other => Some(other.map_err(CloseReason::Io)?),
+                }
+            };
+            match written {
+                Some(written) => {
+                    sent += written as u64;
+                    take_written(pieces, written);
+                }
+                None => {
+                    self.writable(Waiting {
+                        started,
+                        held_bytes: memory_bytes(pieces),
+                    })
+                    .await?
+                }
             }
         }
     }
-    Ok(sent)
+
+    /// Writes at least a byte, if there is one. `more` holds a last partial segment back for what follows.
+    fn try_write(&self, slices: &[IoSlice<'_>], more: bool) -> io::Result<usize> {
+        if more {
+            self.socket
+                .try_io(Interest::WRITABLE, || send_more(self.socket, slices))
+        } else {
+            self.socket.try_write_vectored(slices)
+        }
+    }
+
+    /// Waits until the client takes something.
+    async fn writable(&self, waiting: Waiting) -> Result<(), CloseReason> {
+        let deadline = self.clock.instant() + self.timeout;
+        loop {
+            let now = self.clock.instant();
+            if now >= deadline {
+                return Err(CloseReason::SlowReader);
+            }
+            let long = now.duration_since(waiting.started) >= GIVE_WAY;
+            if long && waiting.held_bytes > SMALL_BYTES && (self.memory_is_short)() {
+                return Err(CloseReason::GaveWay);
+            }
+            let look = LOOK.min(deadline.duration_since(now));
+            if let Ok(result) = tokio::time::timeout(look, self.socket.writable()).await {
+                return result.map_err(CloseReason::Io);
+            }
+        }
+    }
+
+    /// Sends a range of a file, step by step. While one step goes out, the next is brought into the page cache.
+    async fn send_file(
+        &self,
+        file: Arc<dyn DiskFile>,
+        position: u64,
+        len: usize,
+        waiting: Waiting,
+    ) -> Result<(), CloseReason> {
+        let end = position + len as u64;
+        let mut at = position;
+        let mut reading = ensure_cached(&file, at, step(at, end));
+        while at < end {
+            let bytes = step(at, end);
+            if let Some(reading) = reading {
+                reading
+                    .await
+                    .map_err(|join| CloseReason::Disk(join.into()))?
+                    .map_err(CloseReason::Disk)?;
+            }
+            let next = at + bytes as u64;
+            reading = ensure_cached(&file, next, step(next, end));
+            if file.fd().is_some() {
+                self.send_step(&file, at, bytes, waiting).await?;
+            } else {
+                self.copy_step(file.clone(), at, bytes, waiting).await?;
+            }
+            at = next;
+            // A fast reader never makes this task wait; others want the thread too.
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    /// One step by sendfile.
+    async fn send_step(
+        &self,
+        file: &Arc<dyn DiskFile>,
+        mut at: u64,
+        bytes: usize,
+        waiting: Waiting,
+    ) -> Result<(), CloseReason> {
+        let end = at + bytes as u64;
+        while at < end {
+            let result = self.socket.try_io(Interest::WRITABLE, || {
+                let fd = file.fd().ok_or(io::ErrorKind::Unsupported)?;
+                let left = (end - at) as usize;
+                Ok(rustix::fs::sendfile(self.socket.as_fd(), fd, Some(&mut at), left)?)
+            });
+            match result {
+                Ok(0) => return Err(CloseReason::Disk(io::ErrorKind::UnexpectedEof.into())),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable(waiting).await?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // EIO is the disk's; what the peer does has other numbers.
+                Err(error) if error.raw_os_error() == Some(libc::EIO) => return Err(CloseReason::Disk(error)),
+                Err(error) => return Err(CloseReason::Io(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// One step of a file without a descriptor: read on a blocking thread, then written.
+    async fn copy_step(
+        &self,
+        file: Arc<dyn DiskFile>,
+        at: u64,
+        bytes: usize,
+        waiting: Waiting,
+    ) -> Result<(), CloseReason> {
+        let read = tokio::task::spawn_blocking(move || {
+            let mut buffer = vec![0; bytes];
+            match file.read_at(&mut buffer, at)? {
+                read if read == bytes => Ok(buffer),
+                _ => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+            }
+        });
+        let buffer = read
+            .await
+            .map_err(|join| CloseReason::Disk(join.into()))?
+            .map_err(CloseReason::Disk)?;
+        let mut pieces = VecDeque::from([Piece::Mem(buffer.into())]);
+        self.send_memory(&mut pieces, waiting.started).await?;
+        Ok(())
+    }
 }
 
-/// Sends the memory at the front, up to the first file.
-async fn send_memory(
-    socket: &TcpStream,
-    pieces: &mut VecDeque<Piece>,
-    timeout: Duration,
-) -> Result<u64, CloseReason> {
-    let mut sent = 0;
-    loop {
-        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-        let mut count = 0;
-        let mut more = false;
-        for piece in pieces.iter() {
-            let (Piece::Mem(bytes), Some(slice)) = (piece, slices.get_mut(count)) else {
-                more = true;
-                break;
-            };
-            *slice = IoSlice::new(bytes);
-            count += 1;
-        }
-        if count == 0 {
-            return Ok(sent);
-        }
-        let written = write_some(socket, slices.get(..count).unwrap_or_default(), more, timeout).await?;
-        sent += written as u64;
-        take_written(pieces, written);
+/// What a reply that waits for its client costs.
+#[derive(Clone, Copy)]
+struct Waiting {
+    started: Instant,
+    /// Bytes of memory in what is left to send.
+    held_bytes: usize,
+}
+
+fn memory_bytes(pieces: &VecDeque<Piece>) -> usize {
+    pieces
+        .iter()
+        .map(|piece| if let Piece::Mem(bytes) = piece { bytes.len() } else { 0 })
+        .sum()
+}
+
+/// The memory at the front as slices: how many, and whether more follows.
+fn gather<'p>(pieces: &'p VecDeque<Piece>, slices: &mut [IoSlice<'p>]) -> (usize, bool) {
+    let mut count = 0;
+    for piece in pieces {
+        let (Piece::Mem(bytes), Some(slice)) = (piece, slices.get_mut(count)) else {
+            return (count, true);
+        };
+        *slice = IoSlice::new(bytes);
+        count += 1;
     }
+    (count, false)
 }
 
 /// Removes `written` bytes from the front, and empty pieces with them.
@@ -77,68 +250,10 @@ fn take_written(pieces: &mut VecDeque<Piece>, mut written: usize) {
     }
 }
 
-/// Writes at least a byte (or nothing, when there is nothing). `more` holds a last partial segment back for what follows.
-async fn write_some(
-    socket: &TcpStream,
-    slices: &[IoSlice<'_>],
-    more: bool,
-    timeout: Duration,
-) -> Result<usize, CloseReason> {
-    loop {
-        let result = if more {
-            socket.try_io(Interest::WRITABLE, || send_more(socket, slices))
-        } else {
-            socket.try_write_vectored(slices)
-        };
-        match result {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => writable(socket, timeout).await?,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => return other.map_err(CloseReason::Io),
-        }
-    }
-}
-
 fn send_more(socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
     let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
     Ok(sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), flags)?)
-}
-
-async fn writable(socket: &TcpStream, timeout: Duration) -> Result<(), CloseReason> {
-    match tokio::time::timeout(timeout, socket.writable()).await {
-        Ok(result) => result.map_err(CloseReason::Io),
-        Err(_) => Err(CloseReason::SlowReader),
-    }
-}
-
-/// Sends a range of a file, step by step. While one step goes out, the next is brought into the page cache.
-async fn send_file(
-    socket: &TcpStream,
-    file: Arc<dyn DiskFile>,
-    position: u64,
-    len: usize,
-    timeout: Duration,
-) -> Result<(), CloseReason> {
-    let end = position + len as u64;
-    let mut at = position;
-    let mut ready = ensure_cached(&file, at, step(at, end));
-    while at < end {
-        let bytes = step(at, end);
-        if let Some(reading) = ready {
-            reading.await.map_err(|join| CloseReason::Disk(join.into()))?.map_err(CloseReason::Disk)?;
-        }
-        let next = at + bytes as u64;
-        ready = ensure_cached(&file, next, step(next, end));
-        if file.fd().is_some() {
-            send_step(socket, &file, at, bytes, timeout).await?;
-        } else {
-            copy_step(socket, file.clone(), at, bytes, timeout).await?;
-        }
-        at = next;
-        // A fast reader never makes this task wait; others want the thread too.
-        tokio::task::yield_now().await;
-    }
-    Ok(())
 }
 
 fn step(at: u64, end: u64) -> usize {
@@ -155,55 +270,6 @@ fn ensure_cached(file: &Arc<dyn DiskFile>, at: u64, bytes: usize) -> Option<Join
             None => Ok(()),
         })
     })
-}
-
-/// One step by sendfile.
-async fn send_step(
-    socket: &TcpStream,
-    file: &Arc<dyn DiskFile>,
-    mut at: u64,
-    bytes: usize,
-    timeout: Duration,
-) -> Result<(), CloseReason> {
-    let end = at + bytes as u64;
-    while at < end {
-        let result = socket.try_io(Interest::WRITABLE, || {
-            let fd = file.fd().ok_or(io::ErrorKind::Unsupported)?;
-            let left = (end - at) as usize;
-            Ok(rustix::fs::sendfile(socket.as_fd(), fd, Some(&mut at), left)?)
-        });
-        match result {
-            Ok(0) => return Err(CloseReason::Disk(io::ErrorKind::UnexpectedEof.into())),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => writable(socket, timeout).await?,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // EIO is the disk's; what the peer does has other numbers.
-            Err(error) if error.raw_os_error() == Some(libc::EIO) => return Err(CloseReason::Disk(error)),
-            Err(error) => return Err(CloseReason::Io(error)),
-        }
-    }
-    Ok(())
-}
-
-/// One step of a file without a descriptor: read on a blocking thread, then written.
-async fn copy_step(
-    socket: &TcpStream,
-    file: Arc<dyn DiskFile>,
-    at: u64,
-    bytes: usize,
-    timeout: Duration,
-) -> Result<(), CloseReason> {
-    let read = tokio::task::spawn_blocking(move || {
-        let mut buffer = vec![0; bytes];
-        match file.read_at(&mut buffer, at)? {
-            read if read == bytes => Ok(buffer),
-            _ => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
-        }
-    });
-    let buffer = read.await.map_err(|join| CloseReason::Disk(join.into()))?.map_err(CloseReason::Disk)?;
-    let mut pieces = VecDeque::from([Piece::Mem(buffer.into())]);
-    send_memory(socket, &mut pieces, timeout).await?;
-    Ok(())
 }
 
 #[cfg(test)]
@@ -257,7 +323,10 @@ mod tests {
     fn file(dir: &Path, len: usize, show_fd: bool) -> Arc<dyn DiskFile> {
         let path = dir.join("file");
         std::fs::write(&path, content(len)).expect("written");
-        Arc::new(TestFile { file: File::open(path).expect("opened"), show_fd })
+        Arc::new(TestFile {
+            file: File::open(path).expect("opened"),
+            show_fd,
+        })
     }
 
     async fn pair() -> (TcpStream, TcpStream) {
@@ -274,6 +343,15 @@ mod tests {
     }
 
     const LONG: Duration = Duration::from_secs(60);
+
+    fn sender<'a>(socket: &'a TcpStream, timeout: Duration, short: &'a (dyn Fn() -> bool + Send + Sync)) -> Sender<'a> {
+        Sender {
+            socket,
+            clock: Clock,
+            timeout,
+            memory_is_short: short,
+        }
+    }
 
     #[tokio::test]
     async fn memory_and_files_arrive_in_order() {
@@ -292,12 +370,16 @@ mod tests {
                 pieces.push_back(Piece::Mem(Bytes::from(bytes)));
             }
             for (from, to) in [(10, len), (0, 1), (5_000, 5_000)] {
-                pieces.push_back(Piece::File { file: file.clone(), position: from as u64, len: to - from });
+                pieces.push_back(Piece::File {
+                    file: file.clone(),
+                    position: from as u64,
+                    len: to - from,
+                });
                 pieces.push_back(Piece::Mem(Bytes::from_static(b"between")));
                 expected.extend_from_slice(&content(len)[from..to]);
                 expected.extend_from_slice(b"between");
             }
-            let sent = send(&server, &mut pieces, LONG).await.expect("sent");
+            let sent = sender(&server, LONG, &|| false).send(&mut pieces).await.expect("sent");
             drop(server);
             assert_eq!(sent, expected.len() as u64);
             assert!(reader.await.expect("read") == expected, "with a descriptor: {show_fd}");
@@ -311,8 +393,15 @@ mod tests {
             let file = file(dir.path(), 100, show_fd);
             let (client, server) = pair().await;
             let reader = tokio::spawn(read_all(client));
-            let mut pieces = VecDeque::from([Piece::File { file, position: 50, len: 100 }]);
-            let error = send(&server, &mut pieces, LONG).await.expect_err("the file ends early");
+            let mut pieces = VecDeque::from([Piece::File {
+                file,
+                position: 50,
+                len: 100,
+            }]);
+            let error = sender(&server, LONG, &|| false)
+                .send(&mut pieces)
+                .await
+                .expect_err("the file ends early");
             assert!(matches!(error, CloseReason::Disk(_)), "{error}");
             drop(server);
             reader.await.expect("read");
@@ -323,8 +412,32 @@ mod tests {
     async fn a_client_that_takes_nothing_is_given_up() {
         let (client, server) = pair().await;
         let mut pieces: VecDeque<Piece> = (0..256).map(|_| Piece::Mem(Bytes::from(vec![1; 1 << 20]))).collect();
-        let error = send(&server, &mut pieces, Duration::from_millis(20)).await.expect_err("nobody reads");
+        let error = sender(&server, Duration::from_millis(20), &|| false)
+            .send(&mut pieces)
+            .await
+            .expect_err("nobody reads");
         assert!(matches!(error, CloseReason::SlowReader), "{error}");
         drop(client);
+    }
+
+    #[tokio::test]
+    async fn a_slow_client_gives_way_only_where_it_holds_memory_that_is_short() {
+        let (_client, server) = pair().await;
+        // Filled, until the kernel moves nothing to the other side any more.
+        while tokio::time::timeout(Duration::from_millis(50), server.writable()).await.is_ok() {
+            while server.try_write(&[0; 1 << 16]).is_ok() {}
+        }
+        let long_ago = Clock.instant() - GIVE_WAY;
+        let reason = async |started, held_bytes, short: bool| {
+            let waiting = Waiting { started, held_bytes };
+            let outcome = sender(&server, Duration::from_millis(20), &|| short)
+                .writable(waiting)
+                .await;
+            outcome.expect_err("nobody reads").label()
+        };
+        assert_eq!(reason(long_ago, SMALL_BYTES + 1, true).await, "gave_way");
+        assert_eq!(reason(long_ago, SMALL_BYTES + 1, false).await, "slow_reader");
+        assert_eq!(reason(long_ago, SMALL_BYTES, true).await, "slow_reader");
+        assert_eq!(reason(Clock.instant(), SMALL_BYTES + 1, true).await, "slow_reader");
     }
 }

@@ -18,7 +18,9 @@ fn filled(partitions: i32) -> Broker {
         for i in 0..100 {
             let value = format!("{partition}/{i}");
             let batch = BatchSpec::of(&[&value]).base_timestamp(1_000_000 + i * 1000).encode();
-            assert_eq!(raw.produce("t", partition, 1, batch).error_code, 0);
+            // The last with acks=all: then all of them are durable, so that the high watermark is 100.
+            let acks = if i == 99 { -1 } else { 1 };
+            assert_eq!(raw.produce("t", partition, acks, batch).error_code, 0);
         }
     }
     broker

@@ -138,6 +138,19 @@ fn a_body_that_does_not_parse_closes_the_connection() {
 }
 
 #[test]
+fn bytes_behind_a_request_are_ignored() {
+    // As Kafka ignores them: librdkafka 2.12 sends three behind a Metadata request for all topics.
+    let (_broker, mut client) = start();
+    client.create_topic("t", 1);
+    let mut frame = header_bytes(3, 13, 5, true);
+    frame.put_slice(&[0, 0, 0, 0]); // null topics, two false booleans, no tags
+    frame.put_slice(&[0, 0, 0]);
+    client.send_frame(&frame).expect("the broker reads");
+    let reply = client.read_frame().expect("a reply").expect("an open connection");
+    assert_eq!(decode_response::<MetadataRequest>(13, 5, reply).topics.len(), 1);
+}
+
+#[test]
 fn headers_of_flexible_versions() {
     // contract 5: Metadata v9 takes request header v2 and answers with header v1, ApiVersions v3 answers with header v0.
     // call() decodes to the last byte, so a header of the wrong version is an error.

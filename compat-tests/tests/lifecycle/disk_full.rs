@@ -6,7 +6,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::path::Path;
 
-use streamhouse_compat_tests::ops::code;
+use streamhouse_compat_tests::ops::{code, produce_request};
 use streamhouse_compat_tests::records::BatchSpec;
 use streamhouse_compat_tests::{Broker, eventually};
 use tempfile::TempDir;
@@ -85,10 +85,13 @@ fn produces_are_refused_reads_go_on_and_freed_space_is_used() {
     let ballast = fill(disk.dir.path(), 3 << 20);
     let mut refused = 0;
     for i in 10..400 {
-        let answer = client.produce("t", 0, -1, large(i));
+        let request = produce_request("t", -1, &[(0, large(i))]).with_timeout_ms(1_000);
+        let answer = client.call(9, &request).responses.remove(0).partition_responses.remove(0);
         match answer.error_code {
             code::NONE => acknowledged.push((answer.base_offset, i)),
             code::KAFKA_STORAGE_ERROR => refused += 1,
+            // It was taken before anybody knew; it stays in memory and is written when there is space (contract 27).
+            code::REQUEST_TIMED_OUT => {}
             other => panic!("error {other}"),
         }
         if refused > 20 {

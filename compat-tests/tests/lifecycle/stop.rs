@@ -1,7 +1,7 @@
 //! Stopping: SIGTERM and SIGINT end gracefully, a second signal at once.
 
 use kafka_protocol::messages::{FetchRequest, ProduceRequest};
-use streamhouse_compat_tests::Broker;
+use streamhouse_compat_tests::{Broker, eventually};
 use streamhouse_compat_tests::ops::{code, fetch_partition, fetch_request, produce_request};
 use streamhouse_compat_tests::records::BatchSpec;
 
@@ -87,6 +87,8 @@ fn a_second_signal_ends_it_at_once() {
         greedy.send(12, &fetch_request("t", vec![everything.clone()]));
     }
     broker.signal(libc::SIGTERM);
+    // Two signals at once would be one.
+    eventually("the stop to begin", || broker.log().contains("stopping").then_some(()));
     broker.signal(libc::SIGTERM);
     // Whatever the status says, it has ended; and nothing is lost.
     broker.wait_exit();

@@ -100,7 +100,7 @@ fn compat_tests_reach_the_broker_through_the_socket_only() {
 }
 
 /// Lines that ship or, in test crates, all lines that are code, with one of `words` in them.
-pub fn complain_about(words: &[&str], of_interest: impl Fn(&SourceFile) -> bool) -> Complaints {
+pub(crate) fn complain_about(words: &[&str], of_interest: impl Fn(&SourceFile) -> bool) -> Complaints {
     let mut complaints = Complaints::default();
     for file in files().iter().filter(|file| file.is_rust() && of_interest(file)) {
         for (at, line) in file.product_lines() {

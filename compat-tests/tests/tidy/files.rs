@@ -7,20 +7,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// One file that is text.
-pub struct SourceFile {
+pub(crate) struct SourceFile {
     /// From the root of the repository, with `/`.
-    pub path: String,
+    pub(crate) path: String,
     /// All of it.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 impl SourceFile {
-    pub fn is_rust(&self) -> bool {
+    pub(crate) fn is_rust(&self) -> bool {
         self.path.ends_with(".rs")
     }
 
     /// Part of what ships: not a test, an example or a benchmark.
-    pub fn is_product(&self) -> bool {
+    pub(crate) fn is_product(&self) -> bool {
         let in_src = ["protocol/src/", "storage/src/", "broker/src/"]
             .iter()
             .any(|dir| self.path.starts_with(dir));
@@ -28,14 +28,14 @@ impl SourceFile {
     }
 
     /// A file that is compiled for tests only.
-    pub fn is_all_test(&self) -> bool {
+    pub(crate) fn is_all_test(&self) -> bool {
         let name = self.path.rsplit('/').next().unwrap_or_default();
         let test_name = name == "tests.rs" || name.ends_with("_tests.rs") || name.ends_with("_test.rs");
         test_name || self.path.contains("/tests/") || self.path.starts_with("compat-tests/")
     }
 
     /// Lines that ship, with their numbers: without comments, and without what follows `#[cfg(test)]`.
-    pub fn product_lines(&self) -> impl Iterator<Item = (usize, &str)> {
+    pub(crate) fn product_lines(&self) -> impl Iterator<Item = (usize, &str)> {
         let (product, _) = split_tests(&self.text);
         let lines = product.lines().enumerate().map(|(at, line)| (at + 1, line));
         lines
@@ -44,7 +44,7 @@ impl SourceFile {
     }
 
     /// The part of the text that is tests.
-    pub fn test_text(&self) -> &str {
+    pub(crate) fn test_text(&self) -> &str {
         if self.is_all_test() {
             &self.text
         } else {
@@ -54,7 +54,7 @@ impl SourceFile {
 }
 
 /// Cuts before a module of tests: `#[cfg(test)]` with `mod NAME {` after it. By convention it is the end of its file.
-pub fn split_tests(text: &str) -> (&str, &str) {
+pub(crate) fn split_tests(text: &str) -> (&str, &str) {
     let mut from = 0;
     while let Some(at) = text[from..].find("#[cfg(test)]") {
         let start = from + at;
@@ -78,7 +78,7 @@ fn without_comment(line: &str) -> &str {
     }
 }
 
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("compat-tests lies in the repository")
@@ -86,7 +86,7 @@ pub fn root() -> PathBuf {
 }
 
 /// All files of the repository, tracked or about to be. Without git: all that lie there but build output and data.
-pub fn files() -> Vec<SourceFile> {
+pub(crate) fn files() -> Vec<SourceFile> {
     let root = root();
     let listed = Command::new("git")
         .args([
@@ -142,21 +142,21 @@ fn walk(root: &Path, dir: &Path, found: &mut Vec<String>) {
 
 /// Gathers what is wrong, so that one run shows it all.
 #[derive(Default)]
-pub struct Complaints(String);
+pub(crate) struct Complaints(String);
 
 impl Complaints {
-    pub fn add(&mut self, complaint: impl std::fmt::Display) {
+    pub(crate) fn add(&mut self, complaint: impl std::fmt::Display) {
         let _ = writeln!(self.0, "  {complaint}");
     }
 
     /// Exceptions that nothing needs any more.
-    pub fn unneeded(&mut self, exceptions: impl Iterator<Item = String>, needed: &BTreeSet<String>) {
+    pub(crate) fn unneeded(&mut self, exceptions: impl Iterator<Item = String>, needed: &BTreeSet<String>) {
         for exception in exceptions.filter(|exception| !needed.contains(exception)) {
             self.add(format_args!("{exception}: the exception is not needed any more"));
         }
     }
 
-    pub fn none(self, rule: &str) {
+    pub(crate) fn none(self, rule: &str) {
         assert!(self.0.is_empty(), "{rule}:\n{}", self.0);
     }
 }

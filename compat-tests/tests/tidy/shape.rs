@@ -7,6 +7,8 @@ use crate::files::{Complaints, files, split_tests};
 
 /// Lines of a Rust file without its test module.
 const FILE_LINES_MAX: usize = 600;
+/// Lines of a file that is all test: a list of cases is longer than an idea.
+const TEST_FILE_LINES_MAX: usize = 800;
 /// Beyond this a file is named, no more.
 const FILE_LINES_WARN: usize = 500;
 const FUNCTION_LINES_MAX: usize = 100;
@@ -22,18 +24,23 @@ fn files_are_short() {
     let (mut complaints, mut needed) = (Complaints::default(), BTreeSet::new());
     for file in files().iter().filter(|file| file.is_rust()) {
         let lines = split_tests(&file.text).0.lines().count();
-        if lines > FILE_LINES_MAX {
+        let most = if file.is_all_test() {
+            TEST_FILE_LINES_MAX
+        } else {
+            FILE_LINES_MAX
+        };
+        if lines > most {
             needed.insert(file.path.clone());
             if !LONG_FILES.iter().any(|(path, _)| *path == file.path) {
                 complaints.add(format_args!("{}: {lines} lines without its test module", file.path));
             }
-        } else if lines > FILE_LINES_WARN {
+        } else if lines > FILE_LINES_WARN && !file.is_all_test() {
             println!("warning: {} has {lines} lines, more than {FILE_LINES_WARN}", file.path);
         }
     }
     complaints.unneeded(LONG_FILES.iter().map(|(path, _)| (*path).to_owned()), &needed);
     complaints.none(&format!(
-        "a file has at most {FILE_LINES_MAX} lines; cut it where the idea changes"
+        "a file has at most {FILE_LINES_MAX} lines, {TEST_FILE_LINES_MAX} if it is all test; cut it where the idea changes"
     ));
 }
 
@@ -150,7 +157,18 @@ fn every_rust_file_is_part_of_its_crate() {
         // #[path = "x_tests.rs"], as tests that are too long for their file use it.
         let by_path = format!("#[path = \"{name}\"]");
         let mut in_dir = files.iter().filter(|other| other.path.starts_with(dir));
-        if !parents.any(|text| declared(text)) && !in_dir.any(|other| other.text.contains(&by_path)) {
+        // Each file right in `tests/` is a crate of its own.
+        let mut test_roots = files.iter().filter(|other| {
+            module_dir.ends_with("/tests")
+                && other
+                    .path
+                    .rsplit_once('/')
+                    .is_some_and(|(in_dir, _)| in_dir == module_dir)
+        });
+        if !parents.any(|text| declared(text))
+            && !test_roots.any(|other| declared(&other.text))
+            && !in_dir.any(|other| other.text.contains(&by_path))
+        {
             complaints.add(format_args!("{}: no `mod {module};`", file.path));
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! The codec trusts counts from the wire and allocates for them at once: 14 bytes can make it ask for 154 GB. The guard
 //! walks the same bytes against a table of the request's shape, refuses counts that the remaining bytes cannot hold, sums
-//! what decoding would allocate, and demands that the request ends where its bytes end. Its depth is that of the table.
+//! what decoding would allocate, and says where the request ends. Its depth is that of the table.
 //!
 //! The tables live in `requests.rs`, the walk in `walk.rs`. Answers, and what a request means, never live here.
 
@@ -70,8 +70,20 @@ struct Struct {
     bytes: usize,
 }
 
-/// Checks the body of a request of `api_key`. Returns the bytes that decoding will allocate, at most `memory_limit`.
-pub fn check_request(api_key: i16, api_version: i16, body: &[u8], memory_limit: usize) -> Result<usize, DecodeError> {
+/// What the guard found in a body that it passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// Bytes that decoding will allocate, at most the limit.
+    pub memory_bytes: usize,
+    /// Where the request ends in the body.
+    pub body_bytes: usize,
+    /// Bytes behind it. Kafka ignores them, and they occur: librdkafka 2.12 reserves four bytes for the count of topics in
+    /// Metadata and uses one when it asks for all.
+    pub trailing_bytes: usize,
+}
+
+/// Checks the body of a request of `api_key`; decoding it may allocate at most `memory_limit` bytes.
+pub fn check_request(api_key: i16, api_version: i16, body: &[u8], memory_limit: usize) -> Result<Checked, DecodeError> {
     let api = api::find(api_key).ok_or(DecodeError::UnknownApi { api_key, api_version })?;
     if !api.serves(api_version) {
         return Err(DecodeError::UnsupportedVersion { api_key, api_version });
@@ -85,7 +97,8 @@ pub fn check_request(api_key: i16, api_version: i16, body: &[u8], memory_limit: 
     )
 }
 
-/// Decodes the body of a request: the guard first, then the codec. The body must end where the request ends.
+/// Decodes the body of a request: the guard first, then the codec. Bytes behind the request are ignored, as Kafka ignores
+/// them ([`Checked::trailing_bytes`]).
 ///
 /// The decoded strings are slices of `body` and keep all of it alive.
 pub fn decode_request<T: Request>(api_version: i16, body: Bytes) -> Result<T, DecodeError> {
@@ -98,7 +111,7 @@ pub fn decode_request_within<T: Request>(
     mut body: Bytes,
     memory_limit: usize,
 ) -> Result<T, DecodeError> {
-    check_request(T::KEY, api_version, &body, memory_limit)?;
+    let checked = check_request(T::KEY, api_version, &body, memory_limit)?;
     let versions = <T as Message>::VERSIONS;
     if api_version < versions.min || api_version > versions.max {
         return Err(DecodeError::UnsupportedVersion {
@@ -106,9 +119,14 @@ pub fn decode_request_within<T: Request>(
             api_version,
         });
     }
+    body.truncate(checked.body_bytes);
     let request = <T as Decodable>::decode(&mut body, api_version).map_err(|e| DecodeError::Codec(e.to_string()))?;
+    // The table and the codec disagree: a mistake of ours, and no request to act on.
     if !body.is_empty() {
-        return Err(DecodeError::Trailing(body.len()));
+        return Err(DecodeError::Codec(format!(
+            "the codec left {} bytes that the guard had walked",
+            body.len()
+        )));
     }
     Ok(request)
 }

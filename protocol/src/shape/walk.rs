@@ -1,6 +1,6 @@
 //! The walk of the shape guard. It allocates nothing and looks at every byte at most once.
 
-use super::{Element, Field, Kind, Struct, Tag};
+use super::{Checked, Element, Field, Kind, Struct, Tag};
 use crate::decode_error::DecodeError;
 use crate::wire::Reader;
 
@@ -19,14 +19,14 @@ struct Walk<'a> {
     memory_limit: usize,
 }
 
-/// Walks `body` to its last byte. Returns the bytes that decoding will allocate.
+/// Walks the request at the front of `body`.
 pub(super) fn walk(
     shape: &'static Struct,
     version: i16,
     flexible: bool,
     body: &[u8],
     memory_limit: usize,
-) -> Result<usize, DecodeError> {
+) -> Result<Checked, DecodeError> {
     let mut walk = Walk {
         reader: Reader::new(body),
         version,
@@ -36,10 +36,12 @@ pub(super) fn walk(
     };
     walk.spend(shape.bytes, 1)?;
     walk.structure(shape)?;
-    match walk.reader.remaining() {
-        0 => Ok(walk.memory),
-        left => Err(DecodeError::Trailing(left)),
-    }
+    let trailing_bytes = walk.reader.remaining();
+    Ok(Checked {
+        memory_bytes: walk.memory,
+        body_bytes: body.len() - trailing_bytes,
+        trailing_bytes,
+    })
 }
 
 impl Walk<'_> {

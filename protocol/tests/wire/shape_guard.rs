@@ -11,12 +11,12 @@ use streamhouse_protocol::DecodeError;
 use streamhouse_protocol::api::{APIS, ApiKey};
 use streamhouse_protocol::frame::frame_bytes;
 use streamhouse_protocol::header::RequestHeader;
-use streamhouse_protocol::shape::{DECODE_MEMORY_LIMIT, check_request, decode_request};
+use streamhouse_protocol::shape::{Checked, DECODE_MEMORY_LIMIT, check_request, decode_request};
 
 /// Bookkeeping of `Bytes` and of an error's text, whatever the request's size.
 const SLACK_BYTES: usize = 1024;
 
-fn check(key: ApiKey, version: i16, body: &[u8]) -> Result<usize, DecodeError> {
+fn check(key: ApiKey, version: i16, body: &[u8]) -> Result<Checked, DecodeError> {
     check_request(key as i16, version, body, DECODE_MEMORY_LIMIT)
 }
 
@@ -69,7 +69,14 @@ fn what_the_codec_encodes_is_consumed_to_the_last_byte() {
             random.elements_max = if round % 10 == 9 { 40 } else { 4 };
             let sample = requests::random(api.key, version, &mut random);
             let context = || format!("{} {version}, seed {}", api.name, seed ^ round);
-            let announced = check(api.key, version, &sample.body).unwrap_or_else(|e| panic!("{e}: {}", context()));
+            let checked = check(api.key, version, &sample.body).unwrap_or_else(|e| panic!("{e}: {}", context()));
+            assert_eq!(
+                (checked.body_bytes, checked.trailing_bytes),
+                (sample.body.len(), 0),
+                "{}",
+                context()
+            );
+            let announced = checked.memory_bytes;
             let decoded = with_request_type!(api.key, decode_to_text(version, sample.body.clone()));
             assert_eq!(decoded, Ok(sample.text), "{}", context());
             let body = sample.body.clone();
@@ -88,13 +95,14 @@ fn what_the_codec_encodes_is_consumed_to_the_last_byte() {
                     );
                 }
             }
-            let longer = [&sample.body[..], &[0]].concat();
-            assert_eq!(
-                check(api.key, version, &longer),
-                Err(DecodeError::Trailing(1)),
-                "{}",
-                context()
-            );
+            let longer = [&sample.body[..], &[0, 1, 2]].concat();
+            let expected = Checked {
+                trailing_bytes: 3,
+                ..checked
+            };
+            assert_eq!(check(api.key, version, &longer), Ok(expected), "{}", context());
+            let decoded = with_request_type!(api.key, decode_to_text(version, Bytes::from(longer)));
+            assert!(decoded.is_ok(), "{}", context());
         }
     }
 }
@@ -154,6 +162,30 @@ fn a_metadata_request_of_14_bytes_with_two_billion_topics_is_refused() {
     assert!(peak < SLACK_BYTES, "{peak}");
 }
 
+#[test]
+fn a_count_is_refused_before_its_elements_are_read() {
+    // Metadata 1: a topic takes two bytes at least. CreateTopics 4: a broker id takes four.
+    let topics = |count: u8, bytes: usize| [&[0, 0, 0, count][..], &vec![0; bytes]].concat();
+    assert!(check(ApiKey::Metadata, 1, &topics(3, 6)).is_ok());
+    assert_eq!(
+        check(ApiKey::Metadata, 1, &topics(3, 5)),
+        Err(DecodeError::Count { count: 3, left: 5 })
+    );
+    let brokers = |count: u8| {
+        [
+            &[0, 0, 0, 1, 0, 1, b't', 0, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0][..],
+            &[0, 0, 0, count],
+            &[0; 13],
+        ]
+        .concat()
+    };
+    assert!(check(ApiKey::CreateTopics, 4, &brokers(1)).is_ok());
+    assert_eq!(
+        check(ApiKey::CreateTopics, 4, &brokers(4)),
+        Err(DecodeError::Count { count: 4, left: 13 })
+    );
+}
+
 /// 30 MB of real, minimal elements: every count is true, and decoding would take many times the bytes.
 #[test]
 fn true_counts_are_bounded_by_the_memory_limit() {
@@ -178,7 +210,7 @@ fn true_counts_are_bounded_by_the_memory_limit() {
         "topics"
     );
     let unlimited = check_request(ApiKey::Fetch as i16, 12, &body, usize::MAX);
-    assert!(unlimited.is_ok_and(|bytes| bytes > 30 * elements as usize));
+    assert!(unlimited.is_ok_and(|checked| checked.memory_bytes > 30 * elements as usize));
 
     // A million unknown tagged fields of ApiVersions 3, all different.
     let mut tags = vec![1, 1, 0xc0, 0x84, 0x3d];
@@ -263,4 +295,29 @@ fn versions_that_are_not_served_are_refused() {
             api_version: 0
         })
     );
+}
+
+#[test]
+fn a_null_list_of_topics_is_no_error_in_any_version() {
+    // contract 17
+    for version in 0..=8 {
+        let flags = [0; 3];
+        let fields = if version >= 8 { 3 } else { usize::from(version >= 4) };
+        let body = [&[0xff; 4][..], &flags[..fields]].concat();
+        let decoded = decode_request::<MetadataRequest>(version, Bytes::from(body)).expect("decodes");
+        assert_eq!(decoded.topics, None, "{version}");
+    }
+}
+
+/// librdkafka 2.12 asks for all topics with a null list in a place of four bytes: what follows moves by three, and the last
+/// three are left over.
+#[test]
+fn bytes_behind_a_request_are_ignored() {
+    let body = [0, 0, 0, 0, 1, 0, 0];
+    assert_eq!(
+        check(ApiKey::Metadata, 12, &body).map(|c| (c.body_bytes, c.trailing_bytes)),
+        Ok((4, 3))
+    );
+    let decoded = decode_request::<MetadataRequest>(12, Bytes::copy_from_slice(&body)).expect("decodes");
+    assert_eq!(decoded.topics, None);
 }

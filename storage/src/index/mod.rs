@@ -21,12 +21,16 @@ use rows::RowError;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// Where the number of the last checkpoint is, in [`Cf::Metadata`].
 const CHECKPOINT_SEQUENCE_KEY: &[u8] = b"checkpoint_sequence";
 
 /// A cut or a deletion of at most so many rows names each; of more it is a range, which costs later reads a little.
 const POINT_DELETIONS_MAX: usize = 256;
+
+/// How long a write waits before it tries again, when memtables have to be written out first.
+const STALL_PAUSE: Duration = Duration::from_millis(1);
 
 /// The column families.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,11 +112,24 @@ impl Index {
         if self.refuses_writes.load(Ordering::Acquire) {
             self.reopen()?;
         }
-        let written = self.write_batch(&batch, sync);
-        if written.as_ref().is_err_and(|e| e.kind == ErrorKind::NoSpace) {
-            self.refuses_writes.store(true, Ordering::Release);
+        loop {
+            let written = self.write_batch(&batch, sync);
+            match written {
+                Ok(true) => return Ok(()),
+                Ok(false) if self.has_failed_in_background()? => {
+                    self.refuses_writes.store(true, Ordering::Release);
+                    self.reopen()?;
+                }
+                // RocksDB tells nobody when its memtables have been written out.
+                Ok(false) => std::thread::sleep(STALL_PAUSE),
+                Err(e) => {
+                    if e.kind == ErrorKind::NoSpace {
+                        self.refuses_writes.store(true, Ordering::Release);
+                    }
+                    return Err(e);
+                }
+            }
         }
-        written
     }
 
     /// The value of any row; for the metadata store.
@@ -281,7 +298,9 @@ impl Index {
         self.refuse_once.store(true, Ordering::Release);
     }
 
-    fn write_batch(&self, batch: &IndexBatch, sync: bool) -> Result<()> {
+    /// `false` when memtables have to be written out first. RocksDB would wait for that itself, and on a full disk
+    /// it would wait without end.
+    fn write_batch(&self, batch: &IndexBatch, sync: bool) -> Result<bool> {
         #[cfg(test)]
         if self.refuse_once.swap(false, Ordering::AcqRel) {
             return Err(self.no_space());
@@ -296,7 +315,17 @@ impl Index {
         }
         let mut options = WriteOptions::default();
         options.set_sync(sync);
-        db.write_opt(out, &options).map_err(|e| self.error("writing", e))
+        options.set_no_slowdown(true);
+        match db.write_opt(out, &options) {
+            Err(e) if e.kind() == rocksdb::ErrorKind::Incomplete => Ok(false),
+            written => written.map(|()| true).map_err(|e| self.error("writing", e)),
+        }
+    }
+
+    fn has_failed_in_background(&self) -> Result<bool> {
+        let db = self.db()?;
+        let errors = db.property_int_value(rocksdb::properties::BACKGROUND_ERRORS);
+        Ok(errors.map_err(|e| self.error("looking after", e))?.unwrap_or(0) > 0)
     }
 
     fn add_deletion(&self, db: &DB, out: &mut WriteBatch, deletion: &Deletion) -> Result<()> {
@@ -461,7 +490,7 @@ fn open_database(path: &Path, memory_bytes: usize) -> Result<DB> {
         .map_err(|e| rocksdb_error(path, "opening the index", e))
 }
 
-/// Writes nothing, not even a log: for a full disk.
+/// Needs no space: for a full disk.
 fn open_read_only(path: &Path, memory_bytes: usize) -> Result<DB> {
     let options = options::database(memory_bytes);
     DB::open_cf_descriptors_read_only(&options, path, families(memory_bytes), false)

@@ -17,6 +17,7 @@ pub(super) fn database(memory_bytes: usize) -> Options {
     options.set_max_background_jobs(2);
     // Files are opened when they are needed, so that a start does not grow with their number.
     options.set_max_open_files(128);
+    options.set_max_file_opening_threads(1);
     options.set_skip_stats_update_on_db_open(true);
     options.set_table_cache_num_shard_bits(2);
     options.set_stats_dump_period_sec(0);

@@ -103,7 +103,7 @@ impl Log {
 
     fn write_segment(&self, job: WriteJob) -> Result<()> {
         let len: u64 = job.slices.iter().map(|slice| slice.as_ref().len() as u64).sum();
-        let file = self.segment_file(job.base, job.at + len, job.segment_bytes)?;
+        let file = self.segment_file(job.base, job.at, job.at + len, job.segment_bytes)?;
         let bufs: Vec<IoSlice<'_>> = job.slices.iter().map(|slice| IoSlice::new(slice.as_ref())).collect();
         file.write_at(&bufs, job.at).map_err(|source| self.io_error("writing", job.base, source))?;
         metrics::counter!("streamhouse_segment_bytes_total").increment(len);
@@ -116,15 +116,15 @@ impl Log {
         Ok(())
     }
 
-    /// The open segment file, created and preallocated as needed for `upto` bytes.
-    fn segment_file(&self, base: Offset, upto: u64, segment_bytes: u64) -> Result<Arc<dyn DiskFile>> {
+    /// The open segment file, created and preallocated as needed for a write at `at..upto`.
+    fn segment_file(&self, base: Offset, at: u64, upto: u64, segment_bytes: u64) -> Result<Arc<dyn DiskFile>> {
         let open = {
             let state = self.state.lock();
             state.writer.as_ref().filter(|w| w.base == base).map(|w| (w.file.clone(), w.allocated))
         };
         let (file, allocated) = match open {
             Some(open) => open,
-            None => self.open_segment(base)?,
+            None => self.open_segment(base, at)?,
         };
         let mut reserved = allocated;
         if upto > allocated {
@@ -138,12 +138,20 @@ impl Log {
         Ok(file)
     }
 
-    fn open_segment(&self, base: Offset) -> Result<(Arc<dyn DiskFile>, u64)> {
+    /// Opens or creates a segment file of which the first `at` bytes are in use.
+    fn open_segment(&self, base: Offset, at: u64) -> Result<(Arc<dyn DiskFile>, u64)> {
         let (disk, path) = (&self.shared.disk, segment_path(self.id, base));
         match disk.open(&path, OpenMode::Direct) {
             Ok(file) => {
+                // What a run before left behind the part in use was not accepted; it must not be found again (engine rule 11).
                 let len = file.len().map_err(|source| self.io_error("measuring", base, source))?;
-                return Ok((file, len / BLOCK_BYTES as u64 * BLOCK_BYTES as u64));
+                if len > at {
+                    file.set_len(at).map_err(|source| self.io_error("cutting", base, source))?;
+                }
+                if at == 0 {
+                    disk.sync_dir(&log_dir(self.id)).map_err(|source| self.io_error("syncing the folder of", base, source))?;
+                }
+                return Ok((file, at));
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(source) => return Err(self.io_error("opening", base, source)),

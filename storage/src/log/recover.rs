@@ -102,12 +102,13 @@ impl Log {
         let mut scan_base = state.active().base;
         let (cut, discarded) = loop {
             let io = |source| Error::io(format!("reading the segment of {id} at offset {scan_base} failed"), source);
+            let synced = start.mark.filter(|m| m.segment_base == scan_base).map_or(0, |m| m.synced_position);
             let overlay = overlays.remove(&scan_base).unwrap_or_default();
             let mut image = Image::open(&shared.disk, id, scan_base, overlay).map_err(io)?;
-            if image.file.is_some() {
+            if image.file.is_some() && synced == 0 {
+                // The run before may have made the file and not got to sync its folder.
                 shared.disk.sync_dir(&log_dir(id)).map_err(io)?;
             }
-            let synced = start.mark.filter(|m| m.segment_base == scan_base).map_or(0, |m| m.synced_position);
             let mut segment = state.segments.pop().expect("a log has an active segment");
             segment.bytes = at;
             let mut scan = Scan {

@@ -8,122 +8,23 @@
 //! Two things that Linux does and tests forget: after a failed fdatasync the next one succeeds although the data is
 //! gone ([`SimDisk::fail_next_sync_once`]), and reads show it all the while.
 
-use super::sim_content::{Change, Content, FileContent, PAGE_BYTES, Reserved, SECTOR_BYTES};
+use super::sim_content::{FileContent, SECTOR_BYTES};
+use super::sim_file::SimFile;
 use super::sim_names::{Entry, NameChange, Names};
+use super::sim_state::{Fate, Fault, InFlight, Shared, SimInode, State};
+pub use super::sim_state::{OpKind, Operation, SimError};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use std::io::{self, IoSlice};
-use std::os::fd::BorrowedFd;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use streamhouse_storage::disk::{BLOCK_BYTES, Disk, DiskFile, OpenMode};
 
-/// What an operation does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum OpKind {
-    Create,
-    Write,
-    Allocate,
-    Zero,
-    SetLen,
-    Sync,
-    SyncDir,
-    CreateDir,
-    Remove,
-    RemoveDir,
-    Rename,
-}
-
-/// One operation that was done or tried.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Operation {
-    pub kind: OpKind,
-    /// The file or directory; for a rename the old name.
-    pub path: PathBuf,
-    /// Bytes concerned, for changes to content.
-    pub range: std::ops::Range<u64>,
-}
-
-/// What goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SimError {
-    /// The device failed.
-    Eio,
-    /// The disk is full.
-    Enospc,
-}
-
-impl SimError {
-    fn error(self) -> io::Error {
-        io::Error::from_raw_os_error(match self {
-            SimError::Eio => libc::EIO,
-            SimError::Enospc => libc::ENOSPC,
-        })
-    }
-}
-
 /// A disk. Clones are the same disk.
 #[derive(Clone)]
 pub struct SimDisk {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    state: Mutex<State>,
-    /// Something happened that a held sync or a waiting test waits for.
-    changed: Condvar,
-}
-
-struct State {
-    files: Vec<SimInode>,
-    names: Names,
-    operations: Vec<Operation>,
-    crash_at: Option<u64>,
-    off: bool,
-    in_flight: InFlight,
-    faults: Vec<Fault>,
-    capacity_bytes: Option<u64>,
-    hold_syncs: bool,
-    held_syncs: usize,
-    random: StdRng,
-}
-
-#[derive(Clone, Default)]
-struct SimInode {
-    content: FileContent,
-    reserved: Reserved,
-    /// Names that stand for it: none after a removal, then it takes no space.
-    removed: bool,
-    sync_broken: bool,
-}
-
-/// The operation that the crash cut short.
-#[derive(Clone, Default)]
-enum InFlight {
-    #[default]
-    Nothing,
-    Content(usize, Change),
-    Names(Vec<NameChange>),
-}
-
-struct Fault {
-    kind: OpKind,
-    matching: Box<dyn Fn(&Path) -> bool + Send>,
-    error: SimError,
-    /// Of a sync: all later ones of the file fail too.
-    sticky: bool,
-}
-
-/// How an operation goes on.
-enum Fate {
-    Go,
-    /// The machine goes off in the middle of it.
-    Crash,
-    Fail {
-        error: SimError,
-        sticky: bool,
-    },
+    pub(super) shared: Arc<Shared>,
 }
 
 impl SimDisk {
@@ -367,7 +268,7 @@ impl SimDisk {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.shared.state.lock()
     }
 
@@ -400,7 +301,7 @@ impl SimDisk {
         }
     }
 
-    fn crashed(&self) -> io::Error {
+    pub(super) fn crashed(&self) -> io::Error {
         self.shared.changed.notify_all();
         SimError::Eio.error()
     }
@@ -544,234 +445,6 @@ impl Disk for SimDisk {
         let state = self.state();
         state.check_on()?;
         Ok(state.free_bytes())
-    }
-}
-
-impl State {
-    fn check_on(&self) -> io::Result<()> {
-        if self.off { Err(SimError::Eio.error()) } else { Ok(()) }
-    }
-
-    /// Gives the operation its number and says how it ends.
-    fn begin(&mut self, op: Operation) -> io::Result<Fate> {
-        self.check_on()?;
-        let number = self.operations.len() as u64;
-        let fault = self
-            .faults
-            .iter()
-            .position(|fault| fault.kind == op.kind && (fault.matching)(&op.path));
-        self.operations.push(op);
-        if self.crash_at.is_some_and(|crash_at| number >= crash_at) {
-            self.off = true;
-            return Ok(Fate::Crash);
-        }
-        Ok(match fault.map(|at| self.faults.remove(at)) {
-            Some(fault) => Fate::Fail {
-                error: fault.error,
-                sticky: fault.sticky,
-            },
-            None => Fate::Go,
-        })
-    }
-
-    fn used_bytes(&self) -> u64 {
-        self.files
-            .iter()
-            .filter(|file| !file.removed)
-            .map(|file| file.reserved.bytes())
-            .sum()
-    }
-
-    fn free_bytes(&self) -> u64 {
-        // Without a size: a large disk.
-        self.capacity_bytes.unwrap_or(1 << 50).saturating_sub(self.used_bytes())
-    }
-
-    /// Whether there is space for all of `from..to` of a file.
-    fn fits(&self, number: usize, from: u64, to: u64) -> bool {
-        let file = &self.files[number];
-        self.capacity_bytes.is_none() || file.removed || file.reserved.missing(from, to) <= self.free_bytes()
-    }
-
-    /// Gives a file space for `from..to`, as far as there is some; returns where it ends.
-    fn reserve(&mut self, number: usize, from: u64, to: u64) -> u64 {
-        let mut end = to;
-        if !self.fits(number, from, to) {
-            let (free, file) = (self.free_bytes(), &self.files[number]);
-            end = from;
-            let mut next = (from - from % PAGE_BYTES + PAGE_BYTES).min(to);
-            while file.reserved.missing(from, next) <= free {
-                end = next;
-                next = (next + PAGE_BYTES).min(to);
-            }
-        }
-        self.files[number].reserved.add(from, end);
-        end
-    }
-
-    fn existing(&mut self, path: &Path) -> &mut SimInode {
-        match self.names.current.get(path) {
-            Some(Entry::File(number)) => &mut self.files[*number],
-            _ => panic!("there is no file {}", path.display()),
-        }
-    }
-}
-
-/// An open file.
-struct SimFile {
-    disk: SimDisk,
-    number: usize,
-    /// Its name when it was opened.
-    path: PathBuf,
-    mode: OpenMode,
-}
-
-impl SimFile {
-    fn operation(&self, kind: OpKind, from: u64, to: u64) -> Operation {
-        Operation {
-            kind,
-            path: self.path.clone(),
-            range: from..to,
-        }
-    }
-
-    fn check_writable(&self) -> io::Result<()> {
-        match self.mode {
-            OpenMode::Read => Err(io::Error::from_raw_os_error(libc::EBADF)),
-            _ => Ok(()),
-        }
-    }
-
-    /// A change of `from..to` that takes space there when `reserves`.
-    fn change(&self, kind: OpKind, from: u64, to: u64, reserves: bool, change: Change) -> io::Result<()> {
-        self.check_writable()?;
-        let mut state = self.disk.state();
-        match state.begin(self.operation(kind, from, to))? {
-            Fate::Go if reserves && !state.fits(self.number, from, to) => Err(SimError::Enospc.error()),
-            Fate::Go => {
-                if reserves {
-                    state.files[self.number].reserved.add(from, to);
-                }
-                state.files[self.number].content.change(change);
-                Ok(())
-            }
-            Fate::Crash => {
-                state.in_flight = InFlight::Content(self.number, change);
-                Err(self.disk.crashed())
-            }
-            Fate::Fail { error, .. } => Err(error.error()),
-        }
-    }
-}
-
-impl DiskFile for SimFile {
-    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
-        let state = self.disk.state();
-        state.check_on()?;
-        Ok(state.files[self.number].content.current.read(buf, at))
-    }
-
-    fn write_at(&self, bufs: &[IoSlice<'_>], at: u64) -> io::Result<()> {
-        self.check_writable()?;
-        let is_aligned =
-            |buf: &[u8]| buf.len().is_multiple_of(BLOCK_BYTES) && buf.as_ptr().addr().is_multiple_of(BLOCK_BYTES);
-        if self.mode == OpenMode::Direct
-            && !(at.is_multiple_of(BLOCK_BYTES as u64) && bufs.iter().all(|buf| is_aligned(buf)))
-        {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "a direct write is not made of aligned blocks",
-            ));
-        }
-        let data: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).collect();
-        let end = at + data.len() as u64;
-        let mut guard = self.disk.state();
-        let state = &mut *guard;
-        match state.begin(self.operation(OpKind::Write, at, end))? {
-            Fate::Go => {
-                let fits = state.reserve(self.number, at, end);
-                let data = &data[..(fits - at) as usize];
-                if !data.is_empty() {
-                    state.files[self.number]
-                        .content
-                        .change(Change::Write { at, data: data.into() });
-                }
-                if fits < end {
-                    Err(SimError::Enospc.error())
-                } else {
-                    Ok(())
-                }
-            }
-            Fate::Crash => {
-                state.in_flight = InFlight::Content(self.number, Change::Write { at, data: data.into() });
-                Err(self.disk.crashed())
-            }
-            Fate::Fail { error, .. } => {
-                let fits = state.reserve(self.number, at, end);
-                let content = &mut state.files[self.number].content;
-                content.change_in_part(at, &data[..(fits - at) as usize], &mut state.random);
-                Err(error.error())
-            }
-        }
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let mut guard = self.disk.state();
-        let fate = guard.begin(self.operation(OpKind::Sync, 0, 0))?;
-        let covered = guard.files[self.number].content.changes();
-        guard.held_syncs += 1;
-        self.disk.shared.changed.notify_all();
-        while guard.hold_syncs && !guard.off {
-            self.disk.shared.changed.wait(&mut guard);
-        }
-        guard.held_syncs -= 1;
-        let state = &mut *guard;
-        let file = &mut state.files[self.number];
-        match fate {
-            // It was held when the machine went off.
-            Fate::Go if state.off => Err(SimError::Eio.error()),
-            Fate::Go if file.sync_broken => Err(SimError::Eio.error()),
-            Fate::Go => {
-                file.content.sync(covered);
-                Ok(())
-            }
-            Fate::Crash => Err(self.disk.crashed()),
-            Fate::Fail { error, sticky } => {
-                file.sync_broken = sticky;
-                file.content.fail_sync(&mut state.random);
-                Err(error.error())
-            }
-        }
-    }
-
-    fn allocate(&self, from: u64, to: u64) -> io::Result<()> {
-        if from >= to {
-            return Ok(());
-        }
-        self.change(OpKind::Allocate, from, to, true, Change::Grow { len: to })
-    }
-
-    fn zero(&self, from: u64, to: u64) -> io::Result<()> {
-        if from >= to {
-            return Ok(());
-        }
-        self.change(OpKind::Zero, from, to, true, Change::Zero { from, to })
-    }
-
-    fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.change(OpKind::SetLen, bytes, bytes, false, Change::SetLen { len: bytes })?;
-        self.disk.state().files[self.number].reserved.cut(bytes);
-        Ok(())
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        let state = self.disk.state();
-        state.check_on()?;
-        Ok(state.files[self.number].content.current.len())
-    }
-
-    fn fd(&self) -> Option<BorrowedFd<'_>> {
-        None
     }
 }
 
