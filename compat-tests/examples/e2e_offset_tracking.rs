@@ -54,7 +54,10 @@ struct Arguments {
 
 impl Arguments {
     fn parse() -> Arguments {
-        let mut parsed = Arguments { brokers: "127.0.0.1:9092".to_owned(), restart: false };
+        let mut parsed = Arguments {
+            brokers: "127.0.0.1:9092".to_owned(),
+            restart: false,
+        };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
@@ -78,25 +81,48 @@ struct Run {
 impl Run {
     async fn start(brokers: &str) -> Run {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", brokers).set("message.timeout.ms", "60000");
+        config
+            .set("bootstrap.servers", brokers)
+            .set("message.timeout.ms", "60000");
         // Retries then neither duplicate nor reorder, so offsets can be checked to the last one.
         config.set("enable.idempotence", "true");
         let producer: FutureProducer = config.create().expect("a producer");
-        let admin: AdminClient<_> = ClientConfig::new().set("bootstrap.servers", brokers).create().expect("an admin");
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("the clock is past 1970");
-        let topics: Vec<String> = (0..20).map(|i| format!("offset-tracking-{}-{i}", now.as_nanos())).collect();
-        let new: Vec<_> =
-            topics.iter().map(|name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1))).collect();
-        for result in admin.create_topics(&new, &AdminOptions::new()).await.expect("the broker answers") {
+        let admin: AdminClient<_> = ClientConfig::new()
+            .set("bootstrap.servers", brokers)
+            .create()
+            .expect("an admin");
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .expect("the clock is past 1970");
+        let topics: Vec<String> = (0..20)
+            .map(|i| format!("offset-tracking-{}-{i}", now.as_nanos()))
+            .collect();
+        let new: Vec<_> = topics
+            .iter()
+            .map(|name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1)))
+            .collect();
+        for result in admin
+            .create_topics(&new, &AdminOptions::new())
+            .await
+            .expect("the broker answers")
+        {
             result.expect("the topic is created");
         }
-        Run { brokers: brokers.to_owned(), producer, admin, topics }
+        Run {
+            brokers: brokers.to_owned(),
+            producer,
+            admin,
+            topics,
+        }
     }
 
     /// Queues a record; what comes back resolves to its partition and offset.
     fn send(&self, topic: &str, partition: i32, value: &str) -> DeliveryFuture {
         let record: FutureRecord<'_, (), str> = FutureRecord::to(topic).partition(partition).payload(value);
-        self.producer.send_result(record).map_err(|(e, _)| e).expect("there is room in the queue")
+        self.producer
+            .send_result(record)
+            .map_err(|(e, _)| e)
+            .expect("there is room in the queue")
     }
 
     async fn wait_for_one(&self, ledger: &mut Ledger) {
@@ -120,7 +146,11 @@ impl Run {
             .collect();
         for (i, (future, value)) in (0..).zip(sent) {
             let delivery = delivered(future).await;
-            assert_eq!((delivery.partition, delivery.offset), (i % PARTITIONS, i64::from(i / PARTITIONS)), "record {i}");
+            assert_eq!(
+                (delivery.partition, delivery.offset),
+                (i % PARTITIONS, i64::from(i / PARTITIONS)),
+                "record {i}"
+            );
             note(ledger, topic, &delivery, value);
         }
         println!("wait for all: 3000 records, offsets in the order of sending");
@@ -192,7 +222,10 @@ impl Run {
         let seen = Arc::clone(&restarted);
         std::thread::spawn(move || {
             let mut line = String::new();
-            std::io::stdin().lock().read_line(&mut line).expect("a terminal or a pipe");
+            std::io::stdin()
+                .lock()
+                .read_line(&mut line)
+                .expect("a terminal or a pipe");
             seen.store(true, Ordering::SeqCst);
         });
         println!("RESTART: kill the broker now, start it again on the same data, then press Enter");
@@ -224,12 +257,17 @@ impl Run {
 
     fn read_everything_back(&self, ledger: &Ledger) {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.brokers).set("group.id", "unused").set("enable.auto.commit", "false");
+        config
+            .set("bootstrap.servers", &self.brokers)
+            .set("group.id", "unused")
+            .set("enable.auto.commit", "false");
         let consumer: BaseConsumer = config.create().expect("a consumer");
         let mut assignment = TopicPartitionList::new();
         for topic in &self.topics {
             for partition in 0..PARTITIONS {
-                assignment.add_partition_offset(topic, partition, Offset::Beginning).expect("a valid offset");
+                assignment
+                    .add_partition_offset(topic, partition, Offset::Beginning)
+                    .expect("a valid offset");
             }
         }
         consumer.assign(&assignment).expect("an assignment");
@@ -246,18 +284,32 @@ impl Run {
 
     async fn delete_topics(&self) {
         let names: Vec<&str> = self.topics.iter().map(String::as_str).collect();
-        for result in self.admin.delete_topics(&names, &AdminOptions::new()).await.expect("the broker answers") {
+        for result in self
+            .admin
+            .delete_topics(&names, &AdminOptions::new())
+            .await
+            .expect("the broker answers")
+        {
             result.expect("the topic is deleted");
         }
     }
 }
 
 async fn delivered(future: DeliveryFuture) -> Delivery {
-    let delivery = tokio::time::timeout(PATIENCE * 2, future).await.expect("a delivery in time");
-    delivery.expect("the producer lives").map_err(|(e, _)| e).expect("the record is delivered")
+    let delivery = tokio::time::timeout(PATIENCE * 2, future)
+        .await
+        .expect("a delivery in time");
+    delivery
+        .expect("the producer lives")
+        .map_err(|(e, _)| e)
+        .expect("the record is delivered")
 }
 
 fn note(ledger: &mut Ledger, topic: &str, delivery: &Delivery, value: String) {
     let before = ledger.insert((topic.to_owned(), delivery.partition, delivery.offset), value);
-    assert_eq!(before, None, "two records at {topic}-{}@{}", delivery.partition, delivery.offset);
+    assert_eq!(
+        before, None,
+        "two records at {topic}-{}@{}",
+        delivery.partition, delivery.offset
+    );
 }

@@ -49,7 +49,10 @@ async fn main() {
         run.consume_while_the_broker_restarts(&written);
     }
     run.delete_topic().await;
-    println!("OK: {} records in {PARTITIONS} partitions", written.iter().map(Vec::len).sum::<usize>());
+    println!(
+        "OK: {} records in {PARTITIONS} partitions",
+        written.iter().map(Vec::len).sum::<usize>()
+    );
 }
 
 fn parse_arguments() -> (String, bool) {
@@ -75,20 +78,37 @@ struct Run {
 
 impl Run {
     async fn start(brokers: &str) -> Run {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("the clock is past 1970");
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .expect("the clock is past 1970");
         let topic = format!("producer-consumer-{}", now.as_nanos());
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", brokers).set("enable.idempotence", "true").set("message.timeout.ms", "60000");
+        config
+            .set("bootstrap.servers", brokers)
+            .set("enable.idempotence", "true")
+            .set("message.timeout.ms", "60000");
         // Java's way to choose a partition, so that programs in both languages agree.
         config.set("partitioner", "murmur2_random");
         let producer: FutureProducer = config.create().expect("a producer");
-        let admin: AdminClient<_> = ClientConfig::new().set("bootstrap.servers", brokers).create().expect("an admin");
+        let admin: AdminClient<_> = ClientConfig::new()
+            .set("bootstrap.servers", brokers)
+            .create()
+            .expect("an admin");
         // The timestamps of this example lie years back: they must not be reason to delete anything.
         let new = NewTopic::new(&topic, PARTITIONS, TopicReplication::Fixed(1)).set("retention.ms", "-1");
-        for result in admin.create_topics([&new], &AdminOptions::new()).await.expect("the broker answers") {
+        for result in admin
+            .create_topics([&new], &AdminOptions::new())
+            .await
+            .expect("the broker answers")
+        {
             result.expect("the topic is created");
         }
-        Run { brokers: brokers.to_owned(), topic, producer, admin }
+        Run {
+            brokers: brokers.to_owned(),
+            topic,
+            producer,
+            admin,
+        }
     }
 
     async fn produce_with_keys(&self) -> Partitions {
@@ -99,35 +119,65 @@ impl Run {
                 value: format!("value-{i}"),
                 timestamp: FIRST_TIMESTAMP + i as i64 * 1000,
             };
-            let queued = FutureRecord::to(&self.topic).key(&record.key).payload(&record.value).timestamp(record.timestamp);
-            sent.push((self.producer.send_result(queued).map_err(|(e, _)| e).expect("room in the queue"), record));
+            let queued = FutureRecord::to(&self.topic)
+                .key(&record.key)
+                .payload(&record.value)
+                .timestamp(record.timestamp);
+            sent.push((
+                self.producer
+                    .send_result(queued)
+                    .map_err(|(e, _)| e)
+                    .expect("room in the queue"),
+                record,
+            ));
         }
         let mut partitions: Partitions = vec![Vec::new(); PARTITIONS as usize];
         let mut partition_of_key = BTreeMap::new();
         for (future, record) in sent {
-            let delivery = future.await.expect("the producer lives").map_err(|(e, _)| e).expect("a delivery");
+            let delivery = future
+                .await
+                .expect("the producer lives")
+                .map_err(|(e, _)| e)
+                .expect("a delivery");
             let partition = *partition_of_key.entry(record.key.clone()).or_insert(delivery.partition);
             assert_eq!(delivery.partition, partition, "{} changed its partition", record.key);
             let records = &mut partitions[delivery.partition as usize];
-            assert_eq!(delivery.offset, records.len() as i64, "offsets follow the order of sending");
+            assert_eq!(
+                delivery.offset,
+                records.len() as i64,
+                "offsets follow the order of sending"
+            );
             records.push(record);
         }
-        assert!(partitions.iter().all(|records| !records.is_empty()), "50 keys spread over 4 partitions");
-        println!("produced: {:?} records in each partition", partitions.iter().map(Vec::len).collect::<Vec<_>>());
+        assert!(
+            partitions.iter().all(|records| !records.is_empty()),
+            "50 keys spread over 4 partitions"
+        );
+        println!(
+            "produced: {:?} records in each partition",
+            partitions.iter().map(Vec::len).collect::<Vec<_>>()
+        );
         partitions
     }
 
     /// A consumer of all partitions from these offsets on.
     fn consumer(&self, offset: impl Fn(i32) -> Offset) -> BaseConsumer {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.brokers).set("group.id", "unused").set("enable.auto.commit", "false");
+        config
+            .set("bootstrap.servers", &self.brokers)
+            .set("group.id", "unused")
+            .set("enable.auto.commit", "false");
         // Small fetches, so that the restart comes in the middle of the data.
-        config.set("enable.partition.eof", "true").set("fetch.message.max.bytes", "4096");
+        config
+            .set("enable.partition.eof", "true")
+            .set("fetch.message.max.bytes", "4096");
         config.set("queued.min.messages", "100");
         let consumer: BaseConsumer = config.create().expect("a consumer");
         let mut assignment = TopicPartitionList::new();
         for partition in 0..PARTITIONS {
-            assignment.add_partition_offset(&self.topic, partition, offset(partition)).expect("a valid offset");
+            assignment
+                .add_partition_offset(&self.topic, partition, offset(partition))
+                .expect("a valid offset");
         }
         consumer.assign(&assignment).expect("an assignment");
         consumer
@@ -137,11 +187,18 @@ impl Run {
         let consumer = self.consumer(|_| Offset::Beginning);
         let found = read_to_the_end(&consumer, |_| {});
         for (partition, expected) in (0..).zip(written) {
-            let got: Vec<_> = found.get(&partition).into_iter().flatten().map(|(_, record)| record.clone()).collect();
+            let got: Vec<_> = found
+                .get(&partition)
+                .into_iter()
+                .flatten()
+                .map(|(_, record)| record.clone())
+                .collect();
             assert_eq!(&got, expected, "partition {partition}");
         }
         for (partition, expected) in (0..).zip(written) {
-            let watermarks = consumer.fetch_watermarks(&self.topic, partition, PATIENCE).expect("watermarks");
+            let watermarks = consumer
+                .fetch_watermarks(&self.topic, partition, PATIENCE)
+                .expect("watermarks");
             assert_eq!(watermarks, (0, expected.len() as i64), "partition {partition}");
         }
         println!("from the beginning: everything in order");
@@ -152,15 +209,24 @@ impl Run {
         read_to_the_end(&consumer, |_| {});
         for (partition, expected) in (0..).zip(written) {
             let middle = expected.len() as i64 / 2;
-            consumer.seek(&self.topic, partition, Offset::Offset(middle), PATIENCE).expect("a seek");
+            consumer
+                .seek(&self.topic, partition, Offset::Offset(middle), PATIENCE)
+                .expect("a seek");
         }
         let found = read_to_the_end(&consumer, |_| {});
         let position = consumer.position().expect("positions");
         for (partition, expected) in (0..).zip(written) {
             let middle = expected.len() / 2;
             let got: Vec<_> = found[&partition].iter().map(|(offset, _)| *offset).collect();
-            assert_eq!(got, (middle as i64..expected.len() as i64).collect::<Vec<_>>(), "partition {partition}");
-            let position = position.find_partition(&self.topic, partition).expect("assigned").offset();
+            assert_eq!(
+                got,
+                (middle as i64..expected.len() as i64).collect::<Vec<_>>(),
+                "partition {partition}"
+            );
+            let position = position
+                .find_partition(&self.topic, partition)
+                .expect("assigned")
+                .offset();
             assert_eq!(position, Offset::Offset(expected.len() as i64), "partition {partition}");
         }
         println!("seek: the second half of each partition, position at its end");
@@ -170,13 +236,24 @@ impl Run {
         let tail = read_to_the_end(&self.consumer(|_| Offset::OffsetTail(3)), |_| {});
         for (partition, expected) in (0..).zip(written) {
             let got: Vec<_> = tail[&partition].iter().map(|(_, record)| record).collect();
-            assert_eq!(got, expected[expected.len() - 3..].iter().collect::<Vec<_>>(), "partition {partition}");
+            assert_eq!(
+                got,
+                expected[expected.len() - 3..].iter().collect::<Vec<_>>(),
+                "partition {partition}"
+            );
         }
         // A consumer at the end sees what is written from now on, and only that.
         let consumer = self.consumer(|_| Offset::End);
         assert!(read_to_the_end(&consumer, |_| {}).is_empty());
-        let other = FutureRecord::<(), str>::to(&self.topic).partition(2).payload("at the end");
-        let delivery = self.producer.send(other, PATIENCE).await.map_err(|(e, _)| e).expect("a delivery");
+        let other = FutureRecord::<(), str>::to(&self.topic)
+            .partition(2)
+            .payload("at the end");
+        let delivery = self
+            .producer
+            .send(other, PATIENCE)
+            .await
+            .map_err(|(e, _)| e)
+            .expect("a delivery");
         let message = loop {
             match consumer.poll(PATIENCE).expect("the new record") {
                 Ok(message) => break message,
@@ -192,17 +269,29 @@ impl Run {
     fn read_from_a_timestamp(&self, written: &Partitions) {
         let consumer = self.consumer(|_| Offset::Beginning);
         let from = FIRST_TIMESTAMP + RECORDS as i64 * 1000 / 3;
-        let starts = consumer.offsets_for_timestamp(from, PATIENCE).expect("offsets for a timestamp");
+        let starts = consumer
+            .offsets_for_timestamp(from, PATIENCE)
+            .expect("offsets for a timestamp");
         for (partition, expected) in (0..).zip(written) {
-            let index = expected.iter().position(|record| record.timestamp >= from).expect("a later record");
-            let start = starts.find_partition(&self.topic, partition).expect("asked for").offset();
+            let index = expected
+                .iter()
+                .position(|record| record.timestamp >= from)
+                .expect("a later record");
+            let start = starts
+                .find_partition(&self.topic, partition)
+                .expect("asked for")
+                .offset();
             assert_eq!(start, Offset::Offset(index as i64), "partition {partition}");
         }
         consumer.assign(&starts).expect("an assignment");
         let found = read_to_the_end(&consumer, |_| {});
         for (partition, expected) in (0..).zip(written) {
             let expected: Vec<_> = expected.iter().filter(|record| record.timestamp >= from).collect();
-            let got: Vec<_> = found[&partition].iter().map(|(_, record)| record).take(expected.len()).collect();
+            let got: Vec<_> = found[&partition]
+                .iter()
+                .map(|(_, record)| record)
+                .take(expected.len())
+                .collect();
             assert_eq!(got, expected, "partition {partition}");
         }
         println!("from a timestamp: exactly what was written at or after it");
@@ -217,20 +306,36 @@ impl Run {
             if count == RECORDS / 2 {
                 println!("RESTART: kill the broker now, start it again on the same data, then press Enter");
                 let mut line = String::new();
-                std::io::stdin().lock().read_line(&mut line).expect("a terminal or a pipe");
+                std::io::stdin()
+                    .lock()
+                    .read_line(&mut line)
+                    .expect("a terminal or a pipe");
             }
         });
         for (partition, expected) in (0..).zip(written) {
             let offsets: Vec<_> = found[&partition].iter().map(|(offset, _)| *offset).collect();
-            assert_eq!(offsets, (0..offsets.len() as i64).collect::<Vec<_>>(), "none is left out or repeated");
-            let got: Vec<_> = found[&partition].iter().map(|(_, record)| record).take(expected.len()).collect();
+            assert_eq!(
+                offsets,
+                (0..offsets.len() as i64).collect::<Vec<_>>(),
+                "none is left out or repeated"
+            );
+            let got: Vec<_> = found[&partition]
+                .iter()
+                .map(|(_, record)| record)
+                .take(expected.len())
+                .collect();
             assert_eq!(got, expected.iter().collect::<Vec<_>>(), "partition {partition}");
         }
         println!("restart: the consumer went on where it was");
     }
 
     async fn delete_topic(&self) {
-        for result in self.admin.delete_topics(&[&self.topic], &AdminOptions::new()).await.expect("the broker answers") {
+        for result in self
+            .admin
+            .delete_topics(&[&self.topic], &AdminOptions::new())
+            .await
+            .expect("the broker answers")
+        {
             result.expect("the topic is deleted");
         }
     }
@@ -257,7 +362,10 @@ fn read_to_the_end(consumer: &BaseConsumer, mut each: impl FnMut(i64)) -> BTreeM
             value: text(message.payload()),
             timestamp: message.timestamp().to_millis().unwrap_or(-1),
         };
-        found.entry(message.partition()).or_default().push((message.offset(), record));
+        found
+            .entry(message.partition())
+            .or_default()
+            .push((message.offset(), record));
         each(message.offset());
     }
     found

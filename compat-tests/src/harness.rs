@@ -4,17 +4,18 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::process::CommandExt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+use crate::http::http_get;
+use crate::process::wait_pid;
+pub use crate::process::{free_port, spawn_with_us};
 
 /// How long anything may take before a test gives up. Far above what is needed: slow machines are no failures.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -25,9 +26,16 @@ pub fn binary() -> PathBuf {
         return path.into();
     }
     let exe = std::env::current_exe().expect("a running test has a path");
-    let found = exe.ancestors().skip(1).map(|dir| dir.join("streamhouse")).find(|path| path.is_file());
+    let found = exe
+        .ancestors()
+        .skip(1)
+        .map(|dir| dir.join("streamhouse"))
+        .find(|path| path.is_file());
     found.unwrap_or_else(|| {
-        panic!("no streamhouse binary above {}: run `cargo build --release -p streamhouse`", exe.display())
+        panic!(
+            "no streamhouse binary above {}: run `cargo build --release -p streamhouse`",
+            exe.display()
+        )
     })
 }
 
@@ -94,20 +102,32 @@ impl BrokerBuilder {
 
     /// Starts the broker and waits until it is ready. Panics with its log if it does not get there.
     pub fn start(self) -> Broker {
-        self.try_start().unwrap_or_else(|e| panic!("the broker ended with {}:\n{}", e.status, e.output))
+        self.try_start()
+            .unwrap_or_else(|e| panic!("the broker ended with {}:\n{}", e.status, e.output))
     }
 
     /// Starts the broker and waits until it is ready or has ended.
     pub fn try_start(self) -> Result<Broker, StartFailure> {
-        let work_dir = tempfile::Builder::new().prefix("streamhouse-test-").tempdir().expect("a temporary directory");
+        let work_dir = tempfile::Builder::new()
+            .prefix("streamhouse-test-")
+            .tempdir()
+            .expect("a temporary directory");
         let data_dir = self.data_dir.clone().unwrap_or_else(|| work_dir.path().join("data"));
         let log = Arc::new(Mutex::new(String::new()));
         let mut last = None;
         for _ in 0..20 {
-            let (kafka, http) = self.listen.unwrap_or_else(|| (loopback(free_port()), loopback(free_port())));
+            let (kafka, http) = self
+                .listen
+                .unwrap_or_else(|| (loopback(free_port()), loopback(free_port())));
             match Process::spawn(&self, &data_dir, kafka, http, &log) {
                 Ok(process) => {
-                    return Ok(Broker { builder: self, process: Some(process), data_dir, log, _work_dir: work_dir });
+                    return Ok(Broker {
+                        builder: self,
+                        process: Some(process),
+                        data_dir,
+                        log,
+                        _work_dir: work_dir,
+                    });
                 }
                 // Another program took the port between our look and the broker's bind.
                 Err(e) if self.listen.is_none() && e.output.contains("ddress already in use") => last = Some(e),
@@ -197,7 +217,11 @@ impl Broker {
 
     /// Whether the process still runs.
     pub fn is_running(&mut self) -> bool {
-        self.process_mut().child.try_wait().expect("a child can be asked").is_none()
+        self.process_mut()
+            .child
+            .try_wait()
+            .expect("a child can be asked")
+            .is_none()
     }
 
     /// Starts the broker again on the same ports and data. It must have ended.
@@ -236,8 +260,12 @@ impl Broker {
     /// Sum of a metric's series whose name and labels contain all of `parts`; `None` if there is none.
     pub fn metric(&self, parts: &[&str]) -> Option<f64> {
         let (_, page) = self.http_get("/metrics");
-        let series = page.lines().filter(|line| !line.starts_with('#') && parts.iter().all(|part| line.contains(part)));
-        series.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).reduce(|a, b| a + b)
+        let series = page
+            .lines()
+            .filter(|line| !line.starts_with('#') && parts.iter().all(|part| line.contains(part)));
+        series
+            .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
+            .reduce(|a, b| a + b)
     }
 
     /// Resident memory now, bytes.
@@ -252,7 +280,10 @@ impl Broker {
 
     fn memory_bytes(&self, key: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a running process");
-        let line = status.lines().find(|line| line.starts_with(key)).expect("Linux reports it");
+        let line = status
+            .lines()
+            .find(|line| line.starts_with(key))
+            .expect("Linux reports it");
         let kib = line.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok());
         kib.expect("a number of KiB") * 1024
     }
@@ -304,13 +335,20 @@ impl Process {
     ) -> Result<Process, StartFailure> {
         let mut command = binary_command();
         command.arg("serve").arg("--data-dir").arg(data_dir);
-        command.arg("--listener").arg(kafka.to_string()).arg("--http-listener").arg(http.to_string());
+        command
+            .arg("--listener")
+            .arg(kafka.to_string())
+            .arg("--http-listener")
+            .arg(http.to_string());
         for (key, value) in &builder.settings {
             command.arg("--set").arg(format!("{key}={value}"));
         }
         command.args(&builder.arguments);
         command.envs(builder.environment.iter().map(|(k, v)| (k, v)));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = spawn_with_us(command).unwrap_or_else(|e| panic!("cannot run {}: {e}", binary().display()));
 
         let printed_before = log.lock().expect("no reader panics").len();
@@ -325,7 +363,12 @@ impl Process {
             Ok(ready_line) => {
                 let kafka = address_after(&ready_line, "kafka ");
                 let http = address_after(&ready_line, "http ");
-                Ok(Process { child, kafka, http, ready_line })
+                Ok(Process {
+                    child,
+                    kafka,
+                    http,
+                    ready_line,
+                })
             }
             Err(_) => {
                 // Its output ended, or it hangs: then the kill ends it.
@@ -337,13 +380,19 @@ impl Process {
                     let _ = reader.join();
                 }
                 let output = log.lock().expect("no reader panics")[printed_before..].to_owned();
-                Err(StartFailure { status: status.expect("a child can be reaped"), output })
+                Err(StartFailure {
+                    status: status.expect("a child can be reaped"),
+                    output,
+                })
             }
         }
     }
 
     fn wait_exit(&mut self) -> ExitStatus {
-        assert!(wait_pid(&self.child, PATIENCE), "the broker did not end within {PATIENCE:?}");
+        assert!(
+            wait_pid(&self.child, PATIENCE),
+            "the broker did not end within {PATIENCE:?}"
+        );
         self.child.wait().expect("a child can be reaped")
     }
 }
@@ -372,105 +421,17 @@ fn follow(
 }
 
 fn address_after(line: &str, word: &str) -> SocketAddr {
-    let at = line.find(word).unwrap_or_else(|| panic!("no {word:?} in the ready line {line:?}"));
+    let at = line
+        .find(word)
+        .unwrap_or_else(|| panic!("no {word:?} in the ready line {line:?}"));
     let rest = &line[at + word.len()..];
     let text = rest.split([',', ' ']).next().unwrap_or_default();
-    text.parse().unwrap_or_else(|e| panic!("{text:?} in the ready line {line:?}: {e}"))
-}
-
-/// Waits for a child to end without reaping it; false after `timeout`.
-fn wait_pid(child: &Child, timeout: Duration) -> bool {
-    // SAFETY: pidfd_open takes plain numbers and returns a new descriptor or −1.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, child.id(), 0) };
-    let Ok(fd @ 0..) = i32::try_from(fd) else {
-        panic!("pidfd_open: {}", std::io::Error::last_os_error());
-    };
-    // SAFETY: the descriptor was made by the line above and has no other owner.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: one valid pollfd.
-    unsafe { libc::poll(&mut poll, 1, timeout_ms) == 1 }
-}
-
-type SpawnRequest = (Command, Sender<std::io::Result<Child>>);
-
-/// Spawns a child that dies with this process, however this process ends.
-///
-/// The kernel ties a child's life to the *thread* that made it, so one thread that never ends makes them all.
-pub fn spawn_with_us(mut command: Command) -> std::io::Result<Child> {
-    static SPAWNER: OnceLock<Mutex<Sender<SpawnRequest>>> = OnceLock::new();
-    // SAFETY: between fork and exec only prctl is called, which is async-signal-safe.
-    unsafe {
-        command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
-            0 => Ok(()),
-            _ => Err(std::io::Error::last_os_error()),
-        });
-    }
-    let spawner = SPAWNER.get_or_init(|| {
-        let (requests, inbox): (_, Receiver<SpawnRequest>) = channel();
-        std::thread::spawn(move || {
-            for (mut command, reply) in inbox {
-                let _ = reply.send(command.spawn());
-            }
-        });
-        Mutex::new(requests)
-    });
-    let (reply, answer) = channel();
-    spawner.lock().expect("senders do not panic").send((command, reply)).expect("the spawner never ends");
-    answer.recv().expect("the spawner answers")
+    text.parse()
+        .unwrap_or_else(|e| panic!("{text:?} in the ready line {line:?}: {e}"))
 }
 
 fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
-}
-
-/// A port that is free now and lies below the range of outgoing connections, so that no client takes it while the
-/// broker is down for a restart.
-pub fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    const FIRST: u16 = 10_240;
-    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
-    let end = range.split_whitespace().next().and_then(|n| n.parse::<u16>().ok()).unwrap_or(32_768);
-    if end <= FIRST + 1_000 {
-        return 0;
-    }
-    let span = end - FIRST;
-    // Test binaries may run side by side: each begins its search elsewhere.
-    let start = (std::process::id().wrapping_mul(7_919) % u32::from(span)) as u16;
-    for _ in 0..span {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed) % span;
-        let port = FIRST + ((u32::from(start) + u32::from(step)) % u32::from(span)) as u16;
-        if TcpListener::bind(loopback(port)).is_ok() {
-            return port;
-        }
-    }
-    panic!("no free port between {FIRST} and {end}");
-}
-
-/// `GET path` of an HTTP/1.1 server: status code and body.
-pub fn http_get(addr: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
-    let mut stream = TcpStream::connect(addr)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n")?;
-    let mut reply = Vec::new();
-    stream.read_to_end(&mut reply)?;
-    let reply = String::from_utf8_lossy(&reply).into_owned();
-    let (head, body) = reply.split_once("\r\n\r\n").unwrap_or((&reply, ""));
-    let status = head.split_whitespace().nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
-    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-    Ok((status, if chunked { unchunk(body) } else { body.to_owned() }))
-}
-
-fn unchunk(mut body: &str) -> String {
-    let mut whole = String::new();
-    while let Some((size, rest)) = body.split_once("\r\n") {
-        let size = usize::from_str_radix(size.trim(), 16).unwrap_or(0);
-        let Some(chunk) = rest.get(..size).filter(|chunk| !chunk.is_empty()) else { break };
-        whole.push_str(chunk);
-        body = rest.get(size + 2..).unwrap_or("");
-    }
-    whole
 }
 
 /// Asks until `probe` gives a value, for what nothing announces (memory that shrinks, files that go). Panics after
@@ -488,14 +449,20 @@ pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
 
 /// Writes a file of the test, for tools that read files.
 pub fn write_file(path: &Path, bytes: &[u8]) {
-    File::create(path).and_then(|mut file| file.write_all(bytes)).expect("a file in a temporary directory");
+    File::create(path)
+        .and_then(|mut file| file.write_all(bytes))
+        .expect("a file in a temporary directory");
 }
 
 /// The seed of a random test: `SEED` from the environment, else a new one; printed, so that a failure can be replayed.
 pub fn seed() -> u64 {
-    let given = std::env::var("SEED").ok().map(|seed| seed.parse().expect("SEED is a number"));
+    let given = std::env::var("SEED")
+        .ok()
+        .map(|seed| seed.parse().expect("SEED is a number"));
     let seed = given.unwrap_or_else(|| {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("the clock is past 1970");
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .expect("the clock is past 1970");
         now.as_nanos() as u64 ^ u64::from(std::process::id()).rotate_left(32)
     });
     println!("SEED={seed} replays this test");

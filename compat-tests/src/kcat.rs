@@ -23,7 +23,10 @@ pub fn kcat(bootstrap: &str, args: &[&str], input: &[u8]) -> Vec<u8> {
 /// Runs `kcat -b BOOTSTRAP args…` with `input` on stdin.
 pub fn try_kcat(bootstrap: &str, args: &[&str], input: &[u8]) -> Output {
     let mut command = command(bootstrap, args);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = crate::harness::spawn_with_us(command).unwrap_or_else(|e| panic!("{e}: is kcat installed?"));
     let mut stdin = child.stdin.take().expect("piped");
     let input = input.to_vec();
@@ -45,7 +48,9 @@ pub fn read_partition_to(bootstrap: &str, topic: &str, partition: i32, file: &Pa
     let partition = partition.to_string();
     let args = ["-C", "-q", "-e", "-o", "beginning", "-t", topic, "-p", &partition];
     let mut command = command(bootstrap, &args);
-    command.stdin(Stdio::null()).stdout(std::fs::File::create(file).expect("a file in a temporary directory"));
+    command
+        .stdin(Stdio::null())
+        .stdout(std::fs::File::create(file).expect("a file in a temporary directory"));
     let status = crate::harness::spawn_with_us(command).and_then(|mut child| child.wait());
     let status = status.expect("kcat is installed");
     assert!(status.success(), "kcat {args:?} ended with {status}");
@@ -86,7 +91,11 @@ fn pass_on(mut client: TcpStream, broker: SocketAddr) {
             }
         };
         let size = i32::try_from(reply.len()).expect("a frame");
-        if client.write_all(&size.to_be_bytes()).and_then(|()| client.write_all(&reply)).is_err() {
+        if client
+            .write_all(&size.to_be_bytes())
+            .and_then(|()| client.write_all(&reply))
+            .is_err()
+        {
             return;
         }
     }

@@ -6,9 +6,11 @@
 pub mod apache_kafka;
 pub mod checker;
 pub mod harness;
+pub mod http;
 pub mod java;
 pub mod kcat;
 pub mod ops;
+pub mod process;
 pub mod raw;
 pub mod records;
 pub mod wire;

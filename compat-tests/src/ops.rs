@@ -67,7 +67,9 @@ pub fn topic_name(name: &str) -> TopicName {
 /// A topic to create; −1 partitions or replicas: the broker's default.
 pub fn new_topic(name: &str, partitions: i32, configs: &[(&str, &str)]) -> CreatableTopic {
     let configs = configs.iter().map(|(key, value)| {
-        CreatableTopicConfig::default().with_name(text(key)).with_value(Some(text(value)))
+        CreatableTopicConfig::default()
+            .with_name(text(key))
+            .with_value(Some(text(value)))
     });
     CreatableTopic::default()
         .with_name(topic_name(name))
@@ -79,10 +81,17 @@ pub fn new_topic(name: &str, partitions: i32, configs: &[(&str, &str)]) -> Creat
 /// A produce request of batches to one topic: `(partition, batch)` each.
 pub fn produce_request(topic: &str, acks: i16, batches: &[(i32, Bytes)]) -> ProduceRequest {
     let partitions = batches.iter().map(|(partition, batch)| {
-        PartitionProduceData::default().with_index(*partition).with_records(Some(batch.clone()))
+        PartitionProduceData::default()
+            .with_index(*partition)
+            .with_records(Some(batch.clone()))
     });
-    let topic = TopicProduceData::default().with_name(topic_name(topic)).with_partition_data(partitions.collect());
-    ProduceRequest::default().with_acks(acks).with_timeout_ms(30_000).with_topic_data(vec![topic])
+    let topic = TopicProduceData::default()
+        .with_name(topic_name(topic))
+        .with_partition_data(partitions.collect());
+    ProduceRequest::default()
+        .with_acks(acks)
+        .with_timeout_ms(30_000)
+        .with_topic_data(vec![topic])
 }
 
 /// A partition to fetch from `offset`, up to 1 MiB.
@@ -102,7 +111,11 @@ pub fn fetch_request(topic: &str, partitions: Vec<FetchPartition>) -> FetchReque
         .with_min_bytes(1)
         .with_max_bytes(50 << 20)
         .with_session_epoch(-1)
-        .with_topics(vec![FetchTopic::default().with_topic(topic_name(topic)).with_partitions(partitions)])
+        .with_topics(vec![
+            FetchTopic::default()
+                .with_topic(topic_name(topic))
+                .with_partitions(partitions),
+        ])
 }
 
 /// A ListOffsets request for one partition.
@@ -111,8 +124,12 @@ pub fn list_offsets_request(topic: &str, partition: i32, timestamp: i64) -> List
         .with_partition_index(partition)
         .with_current_leader_epoch(-1)
         .with_timestamp(timestamp);
-    let topic = ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(vec![partition]);
-    ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic])
+    let topic = ListOffsetsTopic::default()
+        .with_name(topic_name(topic))
+        .with_partitions(vec![partition]);
+    ListOffsetsRequest::default()
+        .with_replica_id(BrokerId(-1))
+        .with_topics(vec![topic])
 }
 
 /// ListOffsets' timestamp for the high watermark.
@@ -132,20 +149,34 @@ impl RawClient {
             .with_topics(vec![new_topic(name, partitions, configs)])
             .with_timeout_ms(30_000);
         let result = self.call(7, &request).topics.remove(0);
-        assert_eq!(result.error_code, code::NONE, "create {name}: {:?}", result.error_message);
+        assert_eq!(
+            result.error_code,
+            code::NONE,
+            "create {name}: {:?}",
+            result.error_message
+        );
     }
 
     /// Deletes a topic, which must succeed.
     pub fn delete_topic(&mut self, name: &str) {
-        let request = DeleteTopicsRequest::default().with_topic_names(vec![topic_name(name)]).with_timeout_ms(30_000);
+        let request = DeleteTopicsRequest::default()
+            .with_topic_names(vec![topic_name(name)])
+            .with_timeout_ms(30_000);
         let result = self.call(5, &request).responses.remove(0);
-        assert_eq!(result.error_code, code::NONE, "delete {name}: {:?}", result.error_message);
+        assert_eq!(
+            result.error_code,
+            code::NONE,
+            "delete {name}: {:?}",
+            result.error_message
+        );
     }
 
     /// Metadata of one topic, without creating it.
     pub fn describe_topic(&mut self, name: &str) -> MetadataResponseTopic {
         let topic = MetadataRequestTopic::default().with_name(Some(topic_name(name)));
-        let request = MetadataRequest::default().with_topics(Some(vec![topic])).with_allow_auto_topic_creation(false);
+        let request = MetadataRequest::default()
+            .with_topics(Some(vec![topic]))
+            .with_allow_auto_topic_creation(false);
         self.call(12, &request).topics.remove(0)
     }
 
@@ -165,7 +196,12 @@ impl RawClient {
     /// Produces one batch with acks=all, which must succeed, and returns its base offset.
     pub fn produce_ok(&mut self, topic: &str, partition: i32, batch: Bytes) -> i64 {
         let answer = self.produce(topic, partition, -1, batch);
-        assert_eq!(answer.error_code, code::NONE, "produce to {topic}-{partition}: {:?}", answer.error_message);
+        assert_eq!(
+            answer.error_code,
+            code::NONE,
+            "produce to {topic}-{partition}: {:?}",
+            answer.error_message
+        );
         answer.base_offset
     }
 
@@ -187,7 +223,11 @@ impl RawClient {
             }
             let batch = read_records_of(&part.records.unwrap_or_default());
             let new: Vec<ReadRecord> = batch.into_iter().filter(|record| record.offset >= next).collect();
-            next = new.last().unwrap_or_else(|| panic!("no records at {next} below {}", part.high_watermark)).offset + 1;
+            next = new
+                .last()
+                .unwrap_or_else(|| panic!("no records at {next} below {}", part.high_watermark))
+                .offset
+                + 1;
             records.extend(new);
         }
     }

@@ -31,7 +31,11 @@ impl RawClient {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(RawClient { stream, next_correlation_id: 1, client_id: Some("raw".to_owned()) })
+        Ok(RawClient {
+            stream,
+            next_correlation_id: 1,
+            client_id: Some("raw".to_owned()),
+        })
     }
 
     /// Uses this client id in all requests from now on; `None` sends null.
@@ -72,7 +76,10 @@ impl RawClient {
     /// Reads the next reply, which must carry `correlation_id` and be consumed to its last byte.
     pub fn receive<R: Request>(&mut self, version: i16, correlation_id: i32) -> R::Response {
         let reply = self.read_frame().expect("a reply").unwrap_or_else(|| {
-            panic!("the broker closed the connection in place of a reply to API {} v{version}", R::KEY)
+            panic!(
+                "the broker closed the connection in place of a reply to API {} v{version}",
+                R::KEY
+            )
         });
         decode_response::<R>(version, correlation_id, reply)
     }
@@ -128,7 +135,9 @@ pub fn encode_request<R: Request>(version: i16, correlation_id: i32, client_id: 
         .with_correlation_id(correlation_id)
         .with_client_id(client_id.map(|id| StrBytes::from_string(id.to_owned())));
     let mut frame = BytesMut::new();
-    header.encode(&mut frame, R::header_version(version)).expect("headers encode");
+    header
+        .encode(&mut frame, R::header_version(version))
+        .expect("headers encode");
     request
         .encode(&mut frame, version)
         .unwrap_or_else(|e| panic!("API {} v{version} does not encode: {e}", R::KEY));
@@ -139,7 +148,11 @@ pub fn encode_request<R: Request>(version: i16, correlation_id: i32, client_id: 
 pub fn decode_response<R: Request>(version: i16, correlation_id: i32, mut reply: Bytes) -> R::Response {
     let whole = reply.clone();
     let explain = |e: &dyn std::fmt::Display| -> ! {
-        panic!("reply to API {} v{version}: {e}; bytes {:02x?}", R::KEY, &whole[..whole.len().min(400)])
+        panic!(
+            "reply to API {} v{version}: {e}; bytes {:02x?}",
+            R::KEY,
+            &whole[..whole.len().min(400)]
+        )
     };
     let header_version = <R::Response as HeaderVersion>::header_version(version);
     let header = ResponseHeader::decode(&mut reply, header_version).unwrap_or_else(|e| explain(&e));

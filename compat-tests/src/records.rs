@@ -41,7 +41,9 @@ impl Codec {
             Codec::None => bytes.to_vec(),
             Codec::Gzip => {
                 let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-                gzip.write_all(bytes).and_then(|()| gzip.finish()).expect("gzip to memory")
+                gzip.write_all(bytes)
+                    .and_then(|()| gzip.finish())
+                    .expect("gzip to memory")
             }
             Codec::Snappy => snap::raw::Encoder::new().compress_vec(bytes).expect("snappy to memory"),
             Codec::Lz4 => {
@@ -59,11 +61,15 @@ impl Codec {
         match self {
             Codec::None => expanded.extend_from_slice(bytes),
             Codec::Gzip => {
-                flate2::read::GzDecoder::new(bytes).read_to_end(&mut expanded).expect("valid gzip");
+                flate2::read::GzDecoder::new(bytes)
+                    .read_to_end(&mut expanded)
+                    .expect("valid gzip");
             }
             Codec::Snappy => expanded = unsnappy(bytes),
             Codec::Lz4 => {
-                lz4_flex::frame::FrameDecoder::new(bytes).read_to_end(&mut expanded).expect("valid lz4");
+                lz4_flex::frame::FrameDecoder::new(bytes)
+                    .read_to_end(&mut expanded)
+                    .expect("valid lz4");
             }
             Codec::Zstd => expanded = zstd::decode_all(bytes).expect("valid zstd"),
         }
@@ -104,12 +110,18 @@ pub struct NewRecord {
 impl NewRecord {
     /// A record with a value alone.
     pub fn value(value: impl Into<Bytes>) -> NewRecord {
-        NewRecord { value: Some(value.into()), ..NewRecord::default() }
+        NewRecord {
+            value: Some(value.into()),
+            ..NewRecord::default()
+        }
     }
 
     /// A record with key and value.
     pub fn keyed(key: impl Into<Bytes>, value: impl Into<Bytes>) -> NewRecord {
-        NewRecord { key: Some(key.into()), ..NewRecord::value(value) }
+        NewRecord {
+            key: Some(key.into()),
+            ..NewRecord::value(value)
+        }
     }
 
     /// The same record at another time.
@@ -202,8 +214,16 @@ impl BatchSpec {
     /// The batch's bytes.
     pub fn encode(&self) -> Bytes {
         let count = i32::try_from(self.records.len()).expect("few records");
-        let max_delta = self.records.iter().map(|record| record.timestamp_delta).max().unwrap_or(0);
-        let records = self.records_bytes.clone().unwrap_or_else(|| encode_records(&self.records));
+        let max_delta = self
+            .records
+            .iter()
+            .map(|record| record.timestamp_delta)
+            .max()
+            .unwrap_or(0);
+        let records = self
+            .records_bytes
+            .clone()
+            .unwrap_or_else(|| encode_records(&self.records));
         let records = self.codec.compress(&records);
         let mut after_crc = BytesMut::new();
         after_crc.put_i16(self.attributes | i16::from(self.codec.id()));
@@ -319,7 +339,11 @@ pub fn read_batches(records: &Bytes) -> Vec<ReadBatch> {
             break;
         }
         let bytes = records.slice(at..end);
-        assert!(batch::crc_matches(&bytes), "the CRC of the batch at offset {}", header.base_offset);
+        assert!(
+            batch::crc_matches(&bytes),
+            "the CRC of the batch at offset {}",
+            header.base_offset
+        );
         let codec = Codec::ALL[usize::from(header.compression_id())];
         let section = codec.decompress(&bytes[batch::HEADER_BYTES..]);
         let records = read_records(&section, &header);
@@ -331,13 +355,17 @@ pub fn read_batches(records: &Bytes) -> Vec<ReadBatch> {
 
 /// All records of [`read_batches`], control batches left out.
 pub fn read_records_of(records: &Bytes) -> Vec<ReadRecord> {
-    let batches = read_batches(records).into_iter().filter(|batch| !batch.header.is_control());
+    let batches = read_batches(records)
+        .into_iter()
+        .filter(|batch| !batch.header.is_control());
     batches.flat_map(|batch| batch.records).collect()
 }
 
 fn read_records(section: &[u8], header: &BatchHeader) -> Vec<ReadRecord> {
     let mut from = section;
-    let records = (0..header.record_count).map(|_| read_record(&mut from, header)).collect();
+    let records = (0..header.record_count)
+        .map(|_| read_record(&mut from, header))
+        .collect();
     assert!(from.is_empty(), "{} bytes follow the last record", from.len());
     records
 }
@@ -358,7 +386,13 @@ fn read_record(from: &mut &[u8], header: &BatchHeader) -> ReadRecord {
         true => header.max_timestamp,
         false => header.base_timestamp + timestamp_delta,
     };
-    ReadRecord { offset: header.base_offset.0 + offset_delta, timestamp, key, value, headers }
+    ReadRecord {
+        offset: header.base_offset.0 + offset_delta,
+        timestamp,
+        key,
+        value,
+        headers,
+    }
 }
 
 fn take<'a>(from: &mut &'a [u8], count: usize) -> &'a [u8] {
@@ -395,7 +429,9 @@ mod tests {
             ..NewRecord::keyed("key", "value").at(7)
         };
         for codec in Codec::ALL {
-            let batch = BatchSpec::new(vec![record.clone(), NewRecord::default()]).base_timestamp(1000).codec(codec);
+            let batch = BatchSpec::new(vec![record.clone(), NewRecord::default()])
+                .base_timestamp(1000)
+                .codec(codec);
             let read = read_records_of(&batch.encode());
             let expected = ReadRecord {
                 offset: 0,

@@ -162,13 +162,17 @@ pub fn fetch_frame(correlation_id: i32, topic: &str, limits: FetchLimits, partit
     finish_frame(frame)
 }
 
-/// Reads one frame without its size into `frame`.
-pub fn read_frame(stream: &mut impl Read, frame: &mut Vec<u8>) -> io::Result<()> {
+/// Reads one frame and returns it without its size. `buffer` only grows, so that nothing is zeroed between large replies.
+pub fn read_frame<'a>(stream: &mut impl Read, buffer: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
     let mut size = [0; 4];
     stream.read_exact(&mut size)?;
     let size = usize::try_from(i32::from_be_bytes(size)).map_err(io::Error::other)?;
-    frame.resize(size, 0);
-    stream.read_exact(frame)
+    if buffer.len() < size {
+        buffer.resize(size, 0);
+    }
+    let frame = &mut buffer[..size];
+    stream.read_exact(frame)?;
+    Ok(frame)
 }
 
 /// A place in a reply. Reading past the end is an error, not a panic: after a kill −9 nothing is sure.

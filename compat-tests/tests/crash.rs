@@ -177,8 +177,16 @@ fn run_and_crash(
 fn copy_before_recovery(home: &Path) {
     let before = home.join("data-before");
     let _ = std::fs::remove_dir_all(&before);
-    let copied = Command::new("cp").arg("-r").arg(home.join("data")).arg(&before).status();
-    assert!(copied.is_ok_and(|status| status.success()), "cp -r to {}", before.display());
+    let copied = Command::new("cp")
+        .arg("-r")
+        .arg(home.join("data"))
+        .arg(&before)
+        .status();
+    assert!(
+        copied.is_ok_and(|status| status.success()),
+        "cp -r to {}",
+        before.display()
+    );
 }
 
 /// Starts the broker on its data and kills it after `delay`, most often in the midst of its recovery.
@@ -197,7 +205,10 @@ fn start_and_kill(home: &Path, broker: &Broker, delay: Duration) {
     child.kill().expect("SIGKILL can be sent to a child");
     let status = child.wait().expect("a killed child can be reaped");
     let said = std::fs::read_to_string(&said).unwrap_or_default();
-    assert!(status.code().is_none(), "the start ended by itself with {status}:\n{said}");
+    assert!(
+        status.code().is_none(),
+        "the start ended by itself with {status}:\n{said}"
+    );
 }
 
 /// Reads what is new in every partition and samples of what is old; at the end everything.

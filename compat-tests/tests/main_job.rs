@@ -29,7 +29,10 @@ struct Input {
 fn input() -> &'static Input {
     static INPUT: OnceLock<Input> = OnceLock::new();
     INPUT.get_or_init(|| {
-        let dir = tempfile::Builder::new().prefix("streamhouse-input-").tempdir().expect("a temporary directory");
+        let dir = tempfile::Builder::new()
+            .prefix("streamhouse-input-")
+            .tempdir()
+            .expect("a temporary directory");
         let path = dir.path().join("input");
         let mut out = BufWriter::new(File::create(&path).expect("a file in a temporary directory"));
         let mut files = Vec::new();
@@ -39,7 +42,9 @@ fn input() -> &'static Input {
         for file in files {
             let text = std::fs::read(&file).unwrap_or_default();
             for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-                out.write_all(line).and_then(|()| out.write_all(b"\n")).expect("space for the input");
+                out.write_all(line)
+                    .and_then(|()| out.write_all(b"\n"))
+                    .expect("space for the input");
                 lines += 1;
                 bytes += line.len() as u64 + 1;
             }
@@ -48,9 +53,18 @@ fn input() -> &'static Input {
             }
         }
         out.flush().expect("space for the input");
-        assert!(lines >= LINES, "only {lines} lines of source code under {}", cargo_home().display());
+        assert!(
+            lines >= LINES,
+            "only {lines} lines of source code under {}",
+            cargo_home().display()
+        );
         println!("input: {lines} lines, {} MiB", bytes >> 20);
-        Input { _dir: dir, path, lines, bytes }
+        Input {
+            _dir: dir,
+            path,
+            lines,
+            bytes,
+        }
     })
 }
 
@@ -79,8 +93,24 @@ struct Producer {
 impl Producer {
     fn start(bootstrap: &str, topic: &str, codec: &str) -> Producer {
         let args = [
-            "-P", "-E", "-t", topic, "-p", "0", "-z", codec, "-X", "enable.idempotence=true", "-X", "acks=all",
-            "-X", "message.timeout.ms=120000", "-X", "reconnect.backoff.max.ms=200", "-X", "linger.ms=20",
+            "-P",
+            "-E",
+            "-t",
+            topic,
+            "-p",
+            "0",
+            "-z",
+            codec,
+            "-X",
+            "enable.idempotence=true",
+            "-X",
+            "acks=all",
+            "-X",
+            "message.timeout.ms=120000",
+            "-X",
+            "reconnect.backoff.max.ms=200",
+            "-X",
+            "linger.ms=20",
         ];
         let mut command = command(bootstrap, &args);
         command.stdin(Stdio::piped());
@@ -111,8 +141,15 @@ fn assert_same(left: &Path, right: &Path) {
     loop {
         let (n, m) = (fill(&mut left_file, &mut a), fill(&mut right_file, &mut b));
         if let Some(i) = (0..n.min(m)).find(|i| a[*i] != b[*i]) {
-            let around = |bytes: &[u8], n: usize| String::from_utf8_lossy(&bytes[i.saturating_sub(80)..(i + 80).min(n)]).into_owned();
-            panic!("byte {} differs:\n{:?}\n{:?}", at + i as u64, around(&a, n), around(&b, m));
+            let around = |bytes: &[u8], n: usize| {
+                String::from_utf8_lossy(&bytes[i.saturating_sub(80)..(i + 80).min(n)]).into_owned()
+            };
+            panic!(
+                "byte {} differs:\n{:?}\n{:?}",
+                at + i as u64,
+                around(&a, n),
+                around(&b, m)
+            );
         }
         assert_eq!(n, m, "one is longer, after {at} equal bytes");
         if n == 0 {
@@ -155,7 +192,9 @@ fn main_job(codec: &str) {
         // A third and two thirds of the way, with batches in flight: some answered, some written, some on the wire.
         if kills < 2 && sent > input.bytes * (kills + 1) / 3 {
             let mut client = RawClient::connect(broker.kafka_addr());
-            eventually("some records", || (client.list_offset("lines", 0, LATEST).2 > 0).then_some(()));
+            eventually("some records", || {
+                (client.list_offset("lines", 0, LATEST).2 > 0).then_some(())
+            });
             broker.kill9();
             broker.restart();
             kills += 1;
@@ -167,7 +206,10 @@ fn main_job(codec: &str) {
     assert_eq!(end, input.lines as i64, "every line once");
 
     // While this consumer is in the middle, the broker is killed once more.
-    let back = tempfile::Builder::new().prefix("streamhouse-output-").tempdir().expect("a temporary directory");
+    let back = tempfile::Builder::new()
+        .prefix("streamhouse-output-")
+        .tempdir()
+        .expect("a temporary directory");
     let across = back.path().join("across-a-kill");
     let mut consumer = consumer_of(&bootstrap, input.lines);
     let mut stdout = consumer.stdout.take().expect("piped");
@@ -201,12 +243,26 @@ fn main_job(codec: &str) {
     assert_same(&input.path, &plain);
 }
 
-/// `kcat -C` that ends after `lines` records: with `-e` alone it would also end at a lost connection's first end.
+/// `kcat -C` (which reads 100,000 records ahead, a tenth of the input) that ends after `lines` records: with `-e` alone it would also end at a lost connection's first end.
 fn consumer_of(bootstrap: &str, lines: usize) -> std::process::Child {
     let count = lines.to_string();
     let args = [
-        "-C", "-E", "-q", "-u", "-t", "lines", "-p", "0", "-o", "beginning", "-c", &count, "-X", "check.crcs=true",
-        "-X", "reconnect.backoff.max.ms=200", "-X", "queued.min.messages=1000", "-X", "queued.max.messages.kbytes=2000",
+        "-C",
+        "-E",
+        "-q",
+        "-u",
+        "-t",
+        "lines",
+        "-p",
+        "0",
+        "-o",
+        "beginning",
+        "-c",
+        &count,
+        "-X",
+        "check.crcs=true",
+        "-X",
+        "reconnect.backoff.max.ms=200",
     ];
     let mut command = command(bootstrap, &args);
     command.stdin(Stdio::null()).stdout(Stdio::piped());

@@ -36,6 +36,7 @@ pub enum CheckpointStep {
 pub(crate) fn run(shared: &Shared, close: bool, last: CheckpointStep) -> Result<Outcome> {
     let started = Instant::now();
     let _marks = shared.marks.lock();
+    let unmarked = shared.unmarked_bytes.load(Ordering::Relaxed);
     let (file, touched) = shared.journal.freeze(close);
     if touched.is_empty() {
         release(shared, file);
@@ -46,7 +47,9 @@ pub(crate) fn run(shared: &Shared, close: bool, last: CheckpointStep) -> Result<
         for one in frozen {
             one.put_back();
         }
-        shared.journal.unfreeze(file, frozen.iter().map(|one| one.log.clone()).collect());
+        shared
+            .journal
+            .unfreeze(file, frozen.iter().map(|one| one.log.clone()).collect());
         Ok(Outcome::Postponed)
     };
     if !wait_for_segments(shared, &frozen) {
@@ -79,6 +82,9 @@ pub(crate) fn run(shared: &Shared, close: bool, last: CheckpointStep) -> Result<
         return Ok(Outcome::Done);
     }
     release(shared, file);
+    if close {
+        shared.unmarked_bytes.fetch_sub(unmarked, Ordering::Relaxed);
+    }
     metrics::histogram!("streamhouse_checkpoint_seconds").record(started.elapsed().as_secs_f64());
     metrics::counter!("streamhouse_checkpoint_partitions_total").increment(frozen.len() as u64);
     Ok(Outcome::Done)
@@ -87,7 +93,7 @@ pub(crate) fn run(shared: &Shared, close: bool, last: CheckpointStep) -> Result<
 fn freeze_logs(shared: &Shared, touched: Vec<std::sync::Arc<crate::log::Log>>) -> Vec<Frozen> {
     // Carried bytes take at most a quarter of the ring (engine rule 16).
     let (used, file_bytes) = shared.journal.usage();
-    let ring_bytes = (used.max(shared.config.journal_files) as u64) * file_bytes;
+    let ring_bytes = (used.max(shared.nominal_journal_files()) as u64) * file_bytes;
     let mut may_carry = ring_bytes / 4;
     let mut frozen = Vec::with_capacity(touched.len());
     for log in touched {
@@ -126,7 +132,7 @@ fn sync_journal(shared: &Shared) -> bool {
 }
 
 fn release(shared: &Shared, file: u64) {
-    shared.journal.release_below(file);
+    shared.journal.release_below(file, shared.nominal_journal_files());
     let (used, _) = shared.journal.usage();
     shared.journal_files_used.store(used as u64, Ordering::Relaxed);
     shared.admission.notify_waiters();

@@ -10,9 +10,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::housekeeping::{self, Threads};
 use crate::index::{Index, IndexBatch, LogId};
 use crate::journal::{self, Journal, Ring};
-use crate::log::{Expired, Log};
+use crate::log::{Boundaries, Expired, Log};
 use crate::metadata::{MetadataStore, RocksMetadata};
-use crate::recovery::recover_logs;
+use crate::recovery::{Opened, recover_logs};
 use crate::segments::{ReadFiles, SEGMENTS_DIR, log_dir, parse_log_dir};
 use crate::shared::{CheckpointSignal, IoQueue, OnFatal, Shared};
 use crate::tail::ChunkPool;
@@ -56,7 +56,9 @@ impl Engine {
     /// Blocks. `Locked` when another process has it, `NewerFormat` when a newer release wrote it. A failed sync ends the process with exit
     /// code 70 after a last log line.
     pub fn open(config: EngineConfig) -> Result<Arc<Engine>> {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
         let environment = Environment {
             disk: Arc::new(RealDisk::new(config.data_dir.clone())),
             seed: now.as_nanos() as u64 ^ u64::from(std::process::id()).rotate_left(32),
@@ -73,7 +75,10 @@ impl Engine {
     /// As [`Engine::open`], with everything that varies as an argument.
     pub fn open_with(config: EngineConfig, environment: Environment) -> Result<Arc<Engine>> {
         let directory = DataDirectory::open(&config.data_dir)?;
-        let index = Arc::new(Index::open(&config.data_dir.join(INDEX_DIR), config.index_memory_bytes)?);
+        let index = Arc::new(Index::open(
+            &config.data_dir.join(INDEX_DIR),
+            config.index_memory_bytes,
+        )?);
         let metadata = Arc::new(RocksMetadata::new(index.clone())?);
         let leader_epoch = metadata.next_leader_epoch()?;
         let disk = environment.disk;
@@ -83,13 +88,18 @@ impl Engine {
         let journal_lost = found.ring.slots.is_empty() && checkpoint_sequence > 0;
         let scan = found.index_is_stale || journal_lost;
         let ring_start = std::mem::take(&mut found.ring);
-        let ring = Ring::new(disk.clone(), config.journal_file_bytes, config.journal_files, environment.seed, ring_start);
-        let journal = Journal::new(ring, found.next_sequence, Duration::from_millis(config.flush_interval_ms));
+        let ring = Ring::new(disk.clone(), config.journal_file_bytes, environment.seed, ring_start);
+        let journal = Journal::new(
+            ring,
+            found.next_sequence,
+            Duration::from_millis(config.flush_interval_ms),
+        );
         let shared = Arc::new(Shared {
             journal,
             index,
             pool: ChunkPool::new(config.tail_bytes_max),
             read_files: ReadFiles::new(config.open_files_max),
+            boundaries: Boundaries::default(),
             io: IoQueue::default(),
             late_syncs: Mutex::default(),
             warm: Mutex::default(),
@@ -105,16 +115,28 @@ impl Engine {
             closed: AtomicBool::new(false),
             dead: AtomicBool::new(false),
             journal_files_used: AtomicU64::new(0),
+            unmarked_bytes: AtomicU64::new(0),
+            partitions: AtomicU64::new(0),
             config,
             disk,
         });
-        let logs = match recover(&shared, &metadata, found, scan, environment.now_ms) {
+        let tombstones = metadata.tombstones();
+        let recovered = recover(&shared, &metadata, found, scan, environment.now_ms).and_then(|opened| {
+            let mut removed = remove_deleted(&shared, &tombstones);
+            removed.retain(|topic_id| !opened.journaled_topics.contains(topic_id));
+            removed
+                .into_iter()
+                .try_for_each(|topic_id| metadata.forget_tombstone(topic_id))?;
+            Ok(opened.logs)
+        });
+        let logs = match recovered {
             Ok(logs) => logs,
             Err(error) => {
                 shared.release();
                 return Err(error);
             }
         };
+        shared.partitions.store(logs.len() as u64, Ordering::Relaxed);
         let (used, _) = shared.journal.usage();
         shared.journal_files_used.store(used as u64, Ordering::Relaxed);
         let engine = Arc::new(Engine {
@@ -124,25 +146,10 @@ impl Engine {
             _directory: directory,
             shared,
         });
-        engine.remove_orphans();
         if environment.threads {
             *engine.threads.lock() = Some(housekeeping::start(&engine.shared));
         }
         Ok(engine)
-    }
-
-    /// Folders of topics that were deleted while their files could not be removed.
-    fn remove_orphans(&self) {
-        let names = self.shared.disk.list(Path::new(SEGMENTS_DIR)).unwrap_or_default();
-        let logs = self.logs.read();
-        let deleted = names.iter().filter_map(|name| parse_log_dir(name)).filter(|id| !logs.contains_key(id));
-        let known: std::collections::HashSet<TopicId> = logs.keys().map(|id| id.topic_id).collect();
-        for id in deleted.filter(|id| !known.contains(&id.topic_id)) {
-            tracing::info!(log = %id, "removing the segments of a deleted topic");
-            if let Err(error) = self.shared.disk.remove_dir(&log_dir(id)) {
-                tracing::warn!(log = %id, %error, "removing a deleted topic's folder failed");
-            }
-        }
     }
 
     /// Topics, configs, identity.
@@ -160,8 +167,10 @@ impl Engine {
         let mut logs = self.logs.write();
         for partition in partitions {
             let id = LogId { topic_id, partition };
-            logs.entry(id).or_insert_with(|| Log::create(self.shared.clone(), id, config.clone()));
+            logs.entry(id)
+                .or_insert_with(|| Log::create(self.shared.clone(), id, config.clone()));
         }
+        self.shared.partitions.store(logs.len() as u64, Ordering::Relaxed);
         Ok(())
     }
 
@@ -175,14 +184,18 @@ impl Engine {
         let gone: Vec<Arc<Log>> = {
             let mut logs = self.logs.write();
             let ids: Vec<LogId> = logs.keys().filter(|id| id.topic_id == topic_id).copied().collect();
-            ids.iter().filter_map(|id| logs.remove(id)).collect()
+            let gone = ids.iter().filter_map(|id| logs.remove(id)).collect();
+            self.shared.partitions.store(logs.len() as u64, Ordering::Relaxed);
+            gone
         };
         for log in &gone {
             log.mark_deleted();
             while !log.is_io_idle() && self.shared.has_threads {
                 self.shared.io.wait_for_progress();
             }
-            self.shared.read_files.forget(log.log_id(), protocol::types::Offset(i64::MAX));
+            let everything = protocol::types::Offset(i64::MAX);
+            self.shared.read_files.forget(log.log_id(), everything);
+            self.shared.boundaries.forget(log.log_id(), everything);
         }
         let _marks = self.shared.marks.lock();
         let mut batch = IndexBatch::new();
@@ -203,7 +216,7 @@ impl Engine {
     pub async fn admit(&self, bytes: usize) {
         const RECHECK: Duration = Duration::from_millis(20);
         while !self.shared.has_room(bytes) && self.shared.refusal().is_none() {
-            self.shared.checkpoint.request();
+            self.shared.checkpoint.request(false);
             let admitted = self.shared.admission.notified();
             let freed = self.shared.pool.freed().notified();
             tokio::select! {
@@ -249,7 +262,9 @@ impl Engine {
     fn remove_expired(&self, log: &Arc<Log>, below: protocol::types::Offset) {
         let _marks = self.shared.marks.lock();
         match log.remove_below(below) {
-            Ok(segments) => tracing::info!(log = %log.log_id(), segments, log_start = %below, "removed segments past their retention"),
+            Ok(segments) => {
+                tracing::info!(log = %log.log_id(), segments, log_start = %below, "removed segments past their retention")
+            }
             Err(error) => tracing::error!(%error, "removing segments past their retention failed; they stay for now"),
         }
     }
@@ -266,20 +281,22 @@ impl Engine {
 
     /// Syncs the journal, writes a checkpoint and stops the threads. Blocks. Later appends fail with `Closed`.
     pub fn shutdown(&self) {
-        if self.shared.closed.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        if !self.shared.is_dead() {
+        // A failed sync closes the engine, too: then only the threads have to be ended and waiters told.
+        let was_closed = self.shared.closed.swap(true, Ordering::AcqRel);
+        if !was_closed && !self.shared.is_dead() {
             self.shared.write_journal();
             self.shared.sync_journal();
             match checkpoint::run(&self.shared, true, CheckpointStep::Freed) {
                 Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "the last checkpoint failed; the next start reads the journal instead"),
+                Err(error) => {
+                    tracing::warn!(%error, "the last checkpoint failed; the next start reads the journal instead")
+                }
             }
+            housekeeping::cool_down(&self.shared, i64::MAX);
         }
         self.shared.journal.stop();
         self.shared.io.stop();
-        self.shared.checkpoint.request();
+        self.shared.checkpoint.request(false);
         if let Some(threads) = self.threads.lock().take() {
             threads.join();
         }
@@ -297,7 +314,7 @@ impl Engine {
             Step::SegmentIo => {
                 self.shared.queue_late_syncs();
                 self.shared.run_io_inline();
-                self.retry_failed();
+                self.shared.retry_failed();
                 Ok(())
             }
             Step::Checkpoint { close, last } => checkpoint::run(&self.shared, close, last).map(|_| ()),
@@ -306,13 +323,6 @@ impl Engine {
                 self.shared.run_io_inline();
                 Ok(())
             }
-        }
-    }
-
-    fn retry_failed(&self) {
-        let failed = std::mem::take(&mut *self.shared.failed.lock());
-        for log in failed {
-            log.retry_io();
         }
     }
 }
@@ -324,26 +334,64 @@ fn recover(
     found: journal::Recovered,
     scan: bool,
     now_ms: i64,
-) -> Result<HashMap<LogId, Arc<Log>>> {
+) -> Result<Opened> {
     // Folders and files that the run before had just made may exist in memory alone, too.
     for dir in [SEGMENTS_DIR, journal::JOURNAL_DIR] {
-        let synced = shared.disk.create_dir(Path::new(dir)).and_then(|()| shared.disk.sync_dir(Path::new(dir)));
+        let synced = shared
+            .disk
+            .create_dir(Path::new(dir))
+            .and_then(|()| shared.disk.sync_dir(Path::new(dir)));
         synced.map_err(|source| Error::io(format!("syncing the folder {dir} failed"), source))?;
     }
-    shared.disk.sync_dir(Path::new("")).map_err(|source| Error::io("syncing the data directory failed", source))?;
+    shared
+        .disk
+        .sync_dir(Path::new(""))
+        .map_err(|source| Error::io("syncing the data directory failed", source))?;
     for file in &found.unsynced {
         // What was read may exist in the page cache alone (engine rule 12).
-        file.sync_data().map_err(|source| Error::io("syncing the journal after reading it back failed", source))?;
+        file.sync_data()
+            .map_err(|source| Error::io("syncing the journal after reading it back failed", source))?;
     }
     let entries = found.entries.len();
-    let opened = recover_logs(shared, &metadata.topics()?, &metadata.tombstones(), found.entries, scan, now_ms)?;
-    for topic_id in metadata.tombstones() {
-        if !opened.journaled_topics.contains(&topic_id) {
-            metadata.forget_tombstone(topic_id)?;
+    let opened = recover_logs(
+        shared,
+        &metadata.topics()?,
+        &metadata.tombstones(),
+        found.entries,
+        scan,
+        now_ms,
+    )?;
+    tracing::debug!(partitions = opened.logs.len(), entries, scan, "storage recovered");
+    Ok(opened)
+}
+
+/// Removes the segments of topics that were deleted while their files could not be removed; returns the topics of which
+/// nothing is left. Segments of unknown topics stay: with an index from a copy they may be all that is left of a topic (engine rule 10).
+fn remove_deleted(shared: &Shared, tombstones: &[TopicId]) -> Vec<TopicId> {
+    let mut gone = tombstones.to_vec();
+    let names = match shared.disk.list(Path::new(SEGMENTS_DIR)) {
+        Ok(names) => names,
+        Err(error) => {
+            tracing::warn!(%error, "listing the segments failed; those of deleted topics stay for now");
+            return Vec::new();
+        }
+    };
+    for id in names.iter().filter_map(|name| parse_log_dir(name)) {
+        if !tombstones.contains(&id.topic_id) {
+            continue;
+        }
+        tracing::info!(log = %id, "removing the segments of a deleted topic");
+        let dir = log_dir(id);
+        let removed = shared
+            .disk
+            .remove_dir(&dir)
+            .and_then(|()| shared.disk.sync_dir(Path::new(SEGMENTS_DIR)));
+        if let Err(error) = removed {
+            tracing::warn!(log = %id, %error, "removing a deleted topic's folder failed; it is tried again at the next start");
+            gone.retain(|topic_id| *topic_id != id.topic_id);
         }
     }
-    tracing::debug!(partitions = opened.logs.len(), entries, scan, "storage recovered");
-    Ok(opened.logs)
+    gone
 }
 
 impl Drop for Engine {

@@ -55,7 +55,13 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// An error without place or source.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error { kind, message: message.into(), log: None, offset: None, source: None }
+        Error {
+            kind,
+            message: message.into(),
+            log: None,
+            offset: None,
+            source: None,
+        }
     }
 
     /// An IO error: `NoSpace` for ENOSPC and EDQUOT, else `Io`.
@@ -64,7 +70,10 @@ impl Error {
             Some(libc::ENOSPC | libc::EDQUOT) => ErrorKind::NoSpace,
             _ => ErrorKind::Io,
         };
-        Error { source: Some(Box::new(source)), ..Error::new(kind, message) }
+        Error {
+            source: Some(Box::new(source)),
+            ..Error::new(kind, message)
+        }
     }
 
     /// Names the partition.

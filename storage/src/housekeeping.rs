@@ -89,17 +89,17 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Threads {
 
 fn run_checkpoints(shared: &Arc<Shared>) {
     loop {
-        {
+        let wanted = {
             let mut wanted = shared.checkpoint.wanted.lock();
-            while !*wanted && !shared.closed.load(Ordering::Acquire) {
+            while !wanted.any && !shared.closed.load(Ordering::Acquire) {
                 shared.checkpoint.wakes.wait(&mut wanted);
             }
-            *wanted = false;
-        }
+            std::mem::take(&mut *wanted)
+        };
         if shared.closed.load(Ordering::Acquire) {
             return;
         }
-        match checkpoint::run(shared, false, CheckpointStep::Freed) {
+        match checkpoint::run(shared, wanted.close, CheckpointStep::Freed) {
             Ok(Outcome::Done) => {}
             Ok(Outcome::Postponed) => std::thread::sleep(TICK),
             Err(error) => {
@@ -111,15 +111,21 @@ fn run_checkpoints(shared: &Arc<Shared>) {
 }
 
 fn tick(shared: &Arc<Shared>, ticks: u64) {
-    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
-    let before_ms = if shared.pool.is_tight() { i64::MAX } else { now_ms - QUIET_MS };
+    let now_ms = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_millis() as i64);
+    let before_ms = if shared.pool.is_tight() {
+        i64::MAX
+    } else {
+        now_ms - QUIET_MS
+    };
     cool_down(shared, before_ms);
-    let failed: Vec<Arc<Log>> = std::mem::take(&mut *shared.failed.lock());
-    for log in failed {
-        log.retry_io();
-    }
+    shared.retry_failed();
     if shared.journal_failed.load(Ordering::Acquire) != 0 {
         shared.journal.request(crate::api_types::Acks::Written);
+    }
+    if let Err(error) = shared.journal.prepare_ahead(shared.nominal_journal_files()) {
+        tracing::warn!(%error, "preparing a journal file failed; it is made when it is needed");
     }
     if ticks.is_multiple_of(4) {
         watch_free_space(shared);
@@ -143,11 +149,19 @@ pub(crate) fn cool_down(shared: &Shared, before_ms: i64) {
 fn watch_free_space(shared: &Shared) {
     let Ok(free) = shared.disk.free_bytes() else { return };
     let was_full = shared.disk_full.load(Ordering::Acquire);
-    let full = free < if was_full { FREE_BYTES_MIN + FREE_BYTES_MIN / 4 } else { FREE_BYTES_MIN };
+    let full = free
+        < if was_full {
+            FREE_BYTES_MIN + FREE_BYTES_MIN / 4
+        } else {
+            FREE_BYTES_MIN
+        };
     if full != was_full {
         shared.disk_full.store(full, Ordering::Release);
         if full {
-            tracing::error!(free_bytes = free, "the disk is full: appends are refused until there is space again");
+            tracing::error!(
+                free_bytes = free,
+                "the disk is full: appends are refused until there is space again"
+            );
         } else {
             tracing::info!(free_bytes = free, "the disk has space again: appends are taken");
         }

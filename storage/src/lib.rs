@@ -21,8 +21,8 @@ mod shared;
 mod tail;
 
 pub use api_types::*;
-pub use config::{DurabilityMode, EngineConfig, LogConfig};
 pub use checkpoint::CheckpointStep;
+pub use config::{DurabilityMode, EngineConfig, LogConfig};
 pub use engine::{Engine, Environment, Step};
 pub use error::{Error, ErrorKind, Result};
 pub use index::LogId;

@@ -31,7 +31,10 @@ pub(crate) fn parse_log_dir(name: &str) -> Option<LogId> {
     for (i, byte) in id.iter_mut().enumerate() {
         *byte = u8::from_str_radix(hex.get(2 * i..2 * i + 2)?, 16).ok()?;
     }
-    Some(LogId { topic_id: TopicId(id), partition: partition.strip_prefix('-')?.parse().ok()? })
+    Some(LogId {
+        topic_id: TopicId(id),
+        partition: partition.strip_prefix('-')?.parse().ok()?,
+    })
 }
 
 /// The file of the segment whose first offset is `base`.
@@ -136,24 +139,35 @@ struct OpenFiles {
 
 impl ReadFiles {
     pub(crate) fn new(max: usize) -> ReadFiles {
-        ReadFiles { max: max.max(8), files: Mutex::default() }
+        ReadFiles {
+            max: max.max(8),
+            files: Mutex::default(),
+        }
+    }
+
+    /// The file of a segment if it is open.
+    pub(crate) fn get_open(&self, log: LogId, base: Offset) -> Option<Arc<dyn DiskFile>> {
+        let mut files = self.files.lock();
+        files.clock += 1;
+        let now = files.clock;
+        let (file, used) = files.by_segment.get_mut(&(log, base))?;
+        *used = now;
+        Some(file.clone())
     }
 
     /// The open file of a segment. Blocks when it has to be opened.
     pub(crate) fn get(&self, disk: &Arc<dyn Disk>, log: LogId, base: Offset) -> io::Result<Arc<dyn DiskFile>> {
-        {
-            let mut files = self.files.lock();
-            files.clock += 1;
-            let now = files.clock;
-            if let Some((file, used)) = files.by_segment.get_mut(&(log, base)) {
-                *used = now;
-                return Ok(file.clone());
-            }
+        if let Some(file) = self.get_open(log, base) {
+            return Ok(file);
         }
         let file = disk.open(&segment_path(log, base), OpenMode::Read)?;
         let mut files = self.files.lock();
         if files.by_segment.len() >= self.max {
-            let oldest = files.by_segment.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| *key);
+            let oldest = files
+                .by_segment
+                .iter()
+                .min_by_key(|(_, (_, used))| *used)
+                .map(|(key, _)| *key);
             if let Some(oldest) = oldest {
                 files.by_segment.remove(&oldest);
             }
@@ -165,7 +179,10 @@ impl ReadFiles {
 
     /// Closes the files of a log's segments that start below `below`.
     pub(crate) fn forget(&self, log: LogId, below: Offset) {
-        self.files.lock().by_segment.retain(|(id, base), _| *id != log || *base >= below);
+        self.files
+            .lock()
+            .by_segment
+            .retain(|(id, base), _| *id != log || *base >= below);
     }
 }
 
@@ -175,7 +192,10 @@ mod tests {
 
     #[test]
     fn names_go_both_ways() {
-        let log = LogId { topic_id: TopicId([0xab; 16]), partition: 12 };
+        let log = LogId {
+            topic_id: TopicId([0xab; 16]),
+            partition: 12,
+        };
         let dir = log_dir(log);
         let name = dir.file_name().and_then(|n| n.to_str()).expect("a name");
         assert_eq!(name, "abababababababababababababababab-12");

@@ -6,7 +6,7 @@ use crate::disk::Disk;
 use crate::error::ErrorKind;
 use crate::index::Index;
 use crate::journal::Journal;
-use crate::log::Log;
+use crate::log::{Boundaries, Log};
 use crate::segments::ReadFiles;
 use crate::tail::ChunkPool;
 use parking_lot::{Condvar, Mutex};
@@ -25,6 +25,7 @@ pub(crate) struct Shared {
     pub(crate) journal: Journal<Arc<Log>>,
     pub(crate) pool: Arc<ChunkPool>,
     pub(crate) read_files: ReadFiles,
+    pub(crate) boundaries: Boundaries,
     pub(crate) io: IoQueue,
     /// Logs whose segment holds unsynced data of acks 0 and 1.
     pub(crate) late_syncs: Mutex<Vec<Arc<Log>>>,
@@ -46,19 +47,35 @@ pub(crate) struct Shared {
     pub(crate) dead: AtomicBool,
     /// Journal bytes used, in files; read by admission without a lock.
     pub(crate) journal_files_used: AtomicU64,
+    /// Bytes written to segments since marks were last brought up to date: what recovery would have to read.
+    pub(crate) unmarked_bytes: AtomicU64,
+    pub(crate) partitions: AtomicU64,
 }
+
+/// Marks are brought up to date when segments have grown by so much, so that recovery stays quick.
+const UNMARKED_BYTES_MAX: u64 = 512 << 20;
 
 /// Wakes the checkpoint thread.
 #[derive(Default)]
 pub(crate) struct CheckpointSignal {
-    pub(crate) wanted: Mutex<bool>,
+    pub(crate) wanted: Mutex<Wanted>,
     pub(crate) wakes: Condvar,
 }
 
+/// What the checkpoint thread is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// A checkpoint.
+    pub(crate) any: bool,
+    /// One that includes what went to the journal file being filled.
+    pub(crate) close: bool,
+}
+
 impl CheckpointSignal {
-    pub(crate) fn request(&self) {
+    pub(crate) fn request(&self, close: bool) {
         let mut wanted = self.wanted.lock();
-        if !std::mem::replace(&mut *wanted, true) {
+        wanted.close |= close;
+        if !std::mem::replace(&mut wanted.any, true) {
             self.wakes.notify_one();
         }
     }
@@ -117,7 +134,8 @@ impl IoQueue {
     /// Blocks until some log was served or a moment has passed.
     pub(crate) fn wait_for_progress(&self) {
         let mut queue = self.queue.lock();
-        self.progressed.wait_for(&mut queue, std::time::Duration::from_millis(20));
+        self.progressed
+            .wait_for(&mut queue, std::time::Duration::from_millis(20));
     }
 
     pub(crate) fn clear(&self) {
@@ -138,7 +156,11 @@ impl Shared {
 
     /// What `acks` means under the configured durability.
     pub(crate) fn effective(&self, acks: Acks) -> Acks {
-        if acks == Acks::Durable && !self.fsyncs() { Acks::Written } else { acks }
+        if acks == Acks::Durable && !self.fsyncs() {
+            Acks::Written
+        } else {
+            acks
+        }
     }
 
     /// Why appends are refused at the moment, if they are.
@@ -147,11 +169,17 @@ impl Shared {
             return Some((ErrorKind::Closed, "the storage engine is stopping"));
         }
         if self.disk_full.load(Ordering::Acquire) {
-            return Some((ErrorKind::NoSpace, "the disk is full; appends go on when space has been freed"));
+            return Some((
+                ErrorKind::NoSpace,
+                "the disk is full; appends go on when space has been freed",
+            ));
         }
         match self.journal_failed.load(Ordering::Acquire) {
             0 => None,
-            1 => Some((ErrorKind::NoSpace, "writing the journal failed for lack of space; it is tried again")),
+            1 => Some((
+                ErrorKind::NoSpace,
+                "writing the journal failed for lack of space; it is tried again",
+            )),
             _ => Some((ErrorKind::Io, "writing the journal failed; it is tried again")),
         }
     }
@@ -191,8 +219,8 @@ impl Shared {
                 }
                 let (used, _) = self.journal.usage();
                 self.journal_files_used.store(used as u64, Ordering::Relaxed);
-                if used * 8 >= self.config.journal_files.max(4) * 3 {
-                    self.checkpoint.request();
+                if used * 8 >= self.nominal_journal_files() * 3 {
+                    self.checkpoint.request(false);
                 }
                 true
             }
@@ -240,6 +268,18 @@ impl Shared {
         self.late_syncs.lock().clear();
     }
 
+    /// Queues segment writes again that failed. A log stays listed until one succeeds, so that the state tells of it all the while.
+    pub(crate) fn retry_failed(&self) {
+        let failed = {
+            let mut failed = self.failed.lock();
+            failed.retain(|log| log.is_refusing());
+            failed.clone()
+        };
+        for log in failed {
+            log.retry_io();
+        }
+    }
+
     /// Queues the segment syncs that are due for acks 0 and 1.
     pub(crate) fn queue_late_syncs(&self) {
         let due = std::mem::take(&mut *self.late_syncs.lock());
@@ -248,11 +288,25 @@ impl Shared {
         }
     }
 
+    /// The ring's size: as configured, and so large that the unfinished blocks of all partitions take a quarter of it (engine rule 16).
+    pub(crate) fn nominal_journal_files(&self) -> usize {
+        let carried = self.partitions.load(Ordering::Relaxed) * crate::disk::BLOCK_BYTES as u64;
+        let for_partitions = (4 * carried).div_ceil(self.config.journal_file_bytes);
+        self.config.journal_files.max(4).max(for_partitions as usize)
+    }
+
+    /// Counts bytes that went to a segment past its mark.
+    pub(crate) fn count_unmarked(&self, bytes: u64) {
+        if self.unmarked_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes >= UNMARKED_BYTES_MAX {
+            self.checkpoint.request(true);
+        }
+    }
+
     /// Whether an append of `bytes` may be made now. Disks that are far behind hold appends back here.
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
         let tails = self.pool.used() + bytes <= self.pool.limit() || self.pool.used() == 0;
         let queued = self.journal.queued_bytes() < 16 << 20;
-        let nominal = self.config.journal_files.max(4) as u64;
+        let nominal = self.nominal_journal_files() as u64;
         let ring = self.journal_files_used.load(Ordering::Relaxed) <= nominal - nominal / 4;
         tails && queued && ring
     }

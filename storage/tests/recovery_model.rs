@@ -51,7 +51,9 @@ fn batch(rng: &mut StdRng, records: usize, value_bytes: usize) -> Vec<u8> {
         rng.fill(&mut value[..]);
         builder.push(1_700_000_000_000 + i as i64, None, Some(&value), &[]);
     }
-    builder.finish(Compression::None, None).expect("an uncompressed batch can be built")
+    builder
+        .finish(Compression::None, None)
+        .expect("an uncompressed batch can be built")
 }
 
 impl World {
@@ -78,12 +80,17 @@ impl World {
             configs: BTreeMap::new(),
         };
         engine.metadata().create_topics(&[record]).expect("a new topic");
-        engine.create_logs(TOPIC, 0..PARTITIONS, &world.log_config()).expect("logs");
+        engine
+            .create_logs(TOPIC, 0..PARTITIONS, &world.log_config())
+            .expect("logs");
         world
     }
 
     fn log_config(&self) -> LogConfig {
-        LogConfig { segment_bytes: self.segment_bytes, ..LogConfig::default() }
+        LogConfig {
+            segment_bytes: self.segment_bytes,
+            ..LogConfig::default()
+        }
     }
 
     fn engine(&self) -> Arc<Engine> {
@@ -119,8 +126,14 @@ impl World {
         for partition in 0..PARTITIONS {
             let offsets = engine.log(TOPIC, partition).expect("there").offsets();
             let model = &mut self.model[partition as usize];
-            assert!(offsets.high_watermark.0 >= model.high_watermark, "the high watermark went back: {offsets:?}");
-            assert!(offsets.high_watermark <= offsets.written_end && offsets.written_end <= offsets.log_end, "{offsets:?}");
+            assert!(
+                offsets.high_watermark.0 >= model.high_watermark,
+                "the high watermark went back: {offsets:?}"
+            );
+            assert!(
+                offsets.high_watermark <= offsets.written_end && offsets.written_end <= offsets.log_end,
+                "{offsets:?}"
+            );
             model.high_watermark = offsets.high_watermark.0;
             model.written_end = offsets.written_end.0;
             assert_eq!(offsets.log_end.0, model.end);
@@ -143,23 +156,40 @@ impl World {
         let acks = [Acks::None, Acks::Written, Acks::Durable][self.rng.random_range(0..3)];
         let engine = self.engine();
         let log = engine.log(TOPIC, partition).expect("there");
-        let appended = log.append(&AppendBatch { bytes: &bytes, header: &header, acks, now_ms: 1_700_000_000_000 });
+        let appended = log.append(&AppendBatch {
+            bytes: &bytes,
+            header: &header,
+            acks,
+            now_ms: 1_700_000_000_000,
+        });
         let Ok(appended) = appended else { return };
         let model = &mut self.model[partition as usize];
         assert_eq!(appended.base_offset.0, model.end, "offsets without gaps");
         model.batches.insert(model.end, bytes[16..].to_vec());
         model.end = appended.end_offset.0;
-        self.log.push(format!("append p{partition} {} bytes at {}", bytes.len(), appended.base_offset));
+        self.log.push(format!(
+            "append p{partition} {} bytes at {}",
+            bytes.len(),
+            appended.base_offset
+        ));
     }
 
     fn step(&mut self) {
-        let steps = [CheckpointStep::TailsSynced, CheckpointStep::Carried, CheckpointStep::Marked, CheckpointStep::Freed];
+        let steps = [
+            CheckpointStep::TailsSynced,
+            CheckpointStep::Carried,
+            CheckpointStep::Marked,
+            CheckpointStep::Freed,
+        ];
         let step = match self.rng.random_range(0..100) {
             0..35 => Step::WriteJournal,
             35..60 => Step::SyncJournal,
             60..80 => Step::SegmentIo,
             80..83 => Step::CoolDown,
-            _ => Step::Checkpoint { close: self.rng.random(), last: steps[self.rng.random_range(0..steps.len())] },
+            _ => Step::Checkpoint {
+                close: self.rng.random(),
+                last: steps[self.rng.random_range(0..steps.len())],
+            },
         };
         self.log.push(format!("{step:?}"));
         let done = self.engine().step(step);
@@ -174,8 +204,14 @@ impl World {
         let end = log.offsets().high_watermark.0;
         let mut next = from;
         while next < end {
-            let request = ReadRequest { offset: Offset(next), max_bytes, min_one_batch: true };
-            let result = log.read(&request).unwrap_or_else(|error| panic!("p{partition} at {next} of {end}: {error}"));
+            let request = ReadRequest {
+                offset: Offset(next),
+                max_bytes,
+                min_one_batch: true,
+            };
+            let result = log
+                .read(&request)
+                .unwrap_or_else(|error| panic!("p{partition} at {next} of {end}: {error}"));
             let bytes = flatten(&result.slices);
             assert_eq!(bytes.len(), result.bytes);
             let mut rest = &bytes[..];
@@ -187,13 +223,23 @@ impl World {
                 }
                 let base = header.base_offset.0;
                 assert!(base <= next || whole > 0, "the first batch holds the offset");
-                let expected = model.batches.get(&base).unwrap_or_else(|| panic!("p{partition}: no batch starts at {base}"));
-                assert!(rest[16..header.total_bytes()] == expected[..], "p{partition}: other bytes at {base}");
+                let expected = model
+                    .batches
+                    .get(&base)
+                    .unwrap_or_else(|| panic!("p{partition}: no batch starts at {base}"));
+                assert!(
+                    rest[16..header.total_bytes()] == expected[..],
+                    "p{partition}: other bytes at {base}"
+                );
                 next = header.last_offset().0 + 1;
                 rest = &rest[header.total_bytes()..];
                 whole += 1;
             }
-            assert!(whole > 0, "p{partition} at {next} of {end}: at least one whole batch ({} bytes came)", bytes.len());
+            assert!(
+                whole > 0,
+                "p{partition} at {next} of {end}: at least one whole batch ({} bytes came)",
+                bytes.len()
+            );
             assert!(next <= end, "nothing above the high watermark");
         }
     }
@@ -214,8 +260,13 @@ impl World {
         self.disk.power_off();
         self.engine = None;
         let seed = self.rng.random();
-        self.disk = if kill9 { self.disk.reboot_kill9() } else { self.disk.reboot(seed) };
-        self.log.push(format!("crash, {}", if kill9 { "killed" } else { "power lost" }));
+        self.disk = if kill9 {
+            self.disk.reboot_kill9()
+        } else {
+            self.disk.reboot(seed)
+        };
+        self.log
+            .push(format!("crash, {}", if kill9 { "killed" } else { "power lost" }));
         if self.rng.random_bool(0.2) {
             // A second crash while recovery runs.
             let at = self.disk.operation_count() + self.rng.random_range(0..40);
@@ -225,7 +276,11 @@ impl World {
             }
             self.engine = None;
             let seed = self.rng.random();
-            self.disk = if kill9 { self.disk.reboot_kill9() } else { self.disk.reboot(seed) };
+            self.disk = if kill9 {
+                self.disk.reboot_kill9()
+            } else {
+                self.disk.reboot(seed)
+            };
             self.log.push("crash during recovery".into());
         }
         self.open().expect("recovery succeeds");
@@ -233,10 +288,25 @@ impl World {
         for partition in 0..PARTITIONS {
             let offsets = engine.log(TOPIC, partition).expect("there").offsets();
             let model = &mut self.model[partition as usize];
-            let promised = if kill9 { model.written_end.max(model.high_watermark) } else { model.high_watermark };
-            assert!(offsets.log_end.0 >= promised, "p{partition} lost {} to {promised}: {offsets:?}", offsets.log_end);
-            assert!(offsets.log_end.0 <= model.end, "p{partition} has more than was appended: {offsets:?}, {}", model.end);
-            assert_eq!(offsets.high_watermark, offsets.log_end, "everything that was accepted is durable");
+            let promised = if kill9 {
+                model.written_end.max(model.high_watermark)
+            } else {
+                model.high_watermark
+            };
+            assert!(
+                offsets.log_end.0 >= promised,
+                "p{partition} lost {} to {promised}: {offsets:?}",
+                offsets.log_end
+            );
+            assert!(
+                offsets.log_end.0 <= model.end,
+                "p{partition} has more than was appended: {offsets:?}, {}",
+                model.end
+            );
+            assert_eq!(
+                offsets.high_watermark, offsets.log_end,
+                "everything that was accepted is durable"
+            );
             model.end = offsets.log_end.0;
             model.batches.retain(|base, _| *base < offsets.log_end.0);
             model.high_watermark = offsets.high_watermark.0;

@@ -424,7 +424,10 @@ mod tests {
     async fn a_slow_client_gives_way_only_where_it_holds_memory_that_is_short() {
         let (_client, server) = pair().await;
         // Filled, until the kernel moves nothing to the other side any more.
-        while tokio::time::timeout(Duration::from_millis(50), server.writable()).await.is_ok() {
+        while tokio::time::timeout(Duration::from_millis(50), server.writable())
+            .await
+            .is_ok()
+        {
             while server.try_write(&[0; 1 << 16]).is_ok() {}
         }
         let long_ago = Clock.instant() - GIVE_WAY;

@@ -13,7 +13,14 @@ fn example(name: &str) -> PathBuf {
     let profile_dir = exe.ancestors().nth(2).expect("target/PROFILE/deps/TEST");
     if let Some(cargo) = std::env::var_os("CARGO") {
         let mut build = Command::new(cargo);
-        build.args(["build", "--quiet", "--package", env!("CARGO_PKG_NAME"), "--example", name]);
+        build.args([
+            "build",
+            "--quiet",
+            "--package",
+            env!("CARGO_PKG_NAME"),
+            "--example",
+            name,
+        ]);
         if profile_dir.ends_with("release") {
             build.arg("--release");
         }
@@ -28,7 +35,10 @@ fn run(name: &str) {
     let mut broker = Broker::start();
     let mut command = Command::new(example(name));
     command.args(["--brokers", &broker.bootstrap(), "--restart"]);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = spawn_with_us(command).unwrap_or_else(|e| panic!("{name}: {e}"));
     let mut stdin = child.stdin.take().expect("piped");
     let mut stderr = child.stderr.take().expect("piped");
@@ -52,7 +62,10 @@ fn run(name: &str) {
     }
     let status = child.wait().expect("the example ends");
     let errors = stderr.join().expect("reading does not panic");
-    assert!(status.success() && restarted && printed.contains("OK: "), "{status}\n{printed}\n{errors}");
+    assert!(
+        status.success() && restarted && printed.contains("OK: "),
+        "{status}\n{printed}\n{errors}"
+    );
 }
 
 #[test]

@@ -25,7 +25,10 @@ const PATIENCE: Duration = streamhouse_compat_tests::harness::PATIENCE;
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
 }
 
 fn config(broker: &Broker, settings: &[(&str, &str)]) -> ClientConfig {
@@ -60,19 +63,27 @@ fn consumer(broker: &Broker, topic: &str, from: &[(i32, Offset)], settings: &[(&
 fn list(topic: &str, from: &[(i32, Offset)]) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
     for (partition, offset) in from {
-        list.add_partition_offset(topic, *partition, *offset).expect("a valid offset");
+        list.add_partition_offset(topic, *partition, *offset)
+            .expect("a valid offset");
     }
     list
 }
 
 /// Queues a record.
 fn send(producer: &FutureProducer, record: FutureRecord<'_, [u8], [u8]>) -> DeliveryFuture {
-    producer.send_result(record).map_err(|(e, _)| e).expect("room in the queue")
+    producer
+        .send_result(record)
+        .map_err(|(e, _)| e)
+        .expect("room in the queue")
 }
 
 /// Waits for a delivery: `(partition, offset)`.
 async fn delivered(future: DeliveryFuture) -> (i32, i64) {
-    let delivery = future.await.expect("the producer lives").map_err(|(e, _)| e).expect("a delivery");
+    let delivery = future
+        .await
+        .expect("the producer lives")
+        .map_err(|(e, _)| e)
+        .expect("a delivery");
     (delivery.partition, delivery.offset)
 }
 
@@ -80,7 +91,10 @@ async fn delivered(future: DeliveryFuture) -> (i32, i64) {
 fn read(consumer: &BaseConsumer, count: usize) -> Vec<OwnedMessage> {
     let mut messages = Vec::with_capacity(count);
     while messages.len() < count {
-        match consumer.poll(PATIENCE).unwrap_or_else(|| panic!("record {} of {count} does not come", messages.len())) {
+        match consumer
+            .poll(PATIENCE)
+            .unwrap_or_else(|| panic!("record {} of {count} does not come", messages.len()))
+        {
             Ok(message) => messages.push(message.detach()),
             Err(KafkaError::PartitionEOF(_)) => {}
             Err(e) => panic!("after {} of {count} records: {e}", messages.len()),

@@ -48,9 +48,19 @@ fn from_every_kind_of_offset() {
 fn an_offset_out_of_range_follows_the_policy() {
     // contract 48: 1 is what makes clients reset, so it must come for these offsets and no others.
     let broker = filled(1);
-    let reset = consumer(&broker, "t", &[(0, Offset::Offset(5_000))], &[("auto.offset.reset", "earliest")]);
+    let reset = consumer(
+        &broker,
+        "t",
+        &[(0, Offset::Offset(5_000))],
+        &[("auto.offset.reset", "earliest")],
+    );
     assert_eq!(payload(&read(&reset, 1)[0]), "0/0");
-    let strict = consumer(&broker, "t", &[(0, Offset::Offset(5_000))], &[("auto.offset.reset", "error")]);
+    let strict = consumer(
+        &broker,
+        "t",
+        &[(0, Offset::Offset(5_000))],
+        &[("auto.offset.reset", "error")],
+    );
     match strict.poll(PATIENCE).expect("an error") {
         Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset)) => {}
         other => panic!("{other:?}"),
@@ -64,14 +74,26 @@ fn seek_pause_and_position() {
     let consumer = consumer(&broker, "t", &all, &[]);
     assert_eq!(read(&consumer, 300).len(), 300);
     for partition in 0..3 {
-        consumer.seek("t", partition, Offset::Offset(90 + i64::from(partition)), PATIENCE).expect("a seek");
+        consumer
+            .seek("t", partition, Offset::Offset(90 + i64::from(partition)), PATIENCE)
+            .expect("a seek");
     }
-    let mut offsets: Vec<_> = read(&consumer, 27).iter().map(|m| (m.partition(), m.offset())).collect();
+    let mut offsets: Vec<_> = read(&consumer, 27)
+        .iter()
+        .map(|m| (m.partition(), m.offset()))
+        .collect();
     offsets.sort_unstable();
-    let expected: Vec<_> = (0..3).flat_map(|p| (90 + i64::from(p)..100).map(move |offset| (p, offset))).collect();
+    let expected: Vec<_> = (0..3)
+        .flat_map(|p| (90 + i64::from(p)..100).map(move |offset| (p, offset)))
+        .collect();
     assert_eq!(offsets, expected);
     let position = consumer.position().expect("positions");
-    assert!(position.elements().iter().all(|element| element.offset() == Offset::Offset(100)));
+    assert!(
+        position
+            .elements()
+            .iter()
+            .all(|element| element.offset() == Offset::Offset(100))
+    );
     consumer.pause(&list("t", &[(0, Offset::Invalid)])).expect("a pause");
     consumer.seek("t", 1, Offset::Offset(99), PATIENCE).expect("a seek");
     assert_eq!(payload(&read(&consumer, 1)[0]), "1/99");
@@ -84,7 +106,10 @@ fn watermarks_and_offsets_for_times() {
     let both = [(0, Offset::Beginning), (1, Offset::Beginning)];
     let consumer = consumer(&broker, "t", &both, &[]);
     for partition in [0, 1] {
-        assert_eq!(consumer.fetch_watermarks("t", partition, PATIENCE).expect("watermarks"), (0, 100));
+        assert_eq!(
+            consumer.fetch_watermarks("t", partition, PATIENCE).expect("watermarks"),
+            (0, 100)
+        );
     }
     for (time, expected) in [
         (0, Offset::Offset(0)),
@@ -97,7 +122,12 @@ fn watermarks_and_offsets_for_times() {
         let asked = list("t", &[(0, Offset::Offset(time)), (1, Offset::Offset(time))]);
         let found = consumer.offsets_for_times(asked, PATIENCE).expect("offsets");
         for element in found.elements() {
-            assert_eq!(element.offset(), expected, "at {time}, partition {}", element.partition());
+            assert_eq!(
+                element.offset(),
+                expected,
+                "at {time}, partition {}",
+                element.partition()
+            );
         }
     }
 }
@@ -108,8 +138,18 @@ fn metadata() {
     let consumer = consumer(&broker, "t", &[], &[]);
     let metadata = consumer.fetch_metadata(None, PATIENCE).expect("metadata");
     assert_eq!(metadata.brokers().len(), 1);
-    assert_eq!(format!("{}:{}", metadata.brokers()[0].host(), metadata.brokers()[0].port()), broker.bootstrap());
-    assert_eq!(metadata.topics().iter().map(|t| (t.name(), t.partitions().len())).collect::<Vec<_>>(), [("t", 4)]);
+    assert_eq!(
+        format!("{}:{}", metadata.brokers()[0].host(), metadata.brokers()[0].port()),
+        broker.bootstrap()
+    );
+    assert_eq!(
+        metadata
+            .topics()
+            .iter()
+            .map(|t| (t.name(), t.partitions().len()))
+            .collect::<Vec<_>>(),
+        [("t", 4)]
+    );
     let absent = consumer.fetch_metadata(Some("absent"), PATIENCE).expect("metadata");
     assert!(absent.topics()[0].error().is_some(), "consumers create no topics");
 }
@@ -118,7 +158,11 @@ fn metadata() {
 fn a_consumer_survives_restarts() {
     // In the middle of a partition, by kill −9 and by SIGTERM; then it waits at the end for what is new.
     let mut broker = filled(1);
-    let small = [("fetch.message.max.bytes", "1000"), ("queued.min.messages", "1"), ("reconnect.backoff.max.ms", "200")];
+    let small = [
+        ("fetch.message.max.bytes", "1000"),
+        ("queued.min.messages", "1"),
+        ("reconnect.backoff.max.ms", "200"),
+    ];
     let consumer = consumer(&broker, "t", &[(0, Offset::Beginning)], &small);
     let mut offsets = Vec::new();
     let mut read_on = |count: usize| {
@@ -151,7 +195,11 @@ fn many_partitions_in_one_fetch() {
     raw.create_topic("wide", 500);
     for partition in 0..500 {
         let value = partition.to_string();
-        assert_eq!(raw.produce("wide", partition, 1, BatchSpec::of(&[&value]).encode()).error_code, 0);
+        assert_eq!(
+            raw.produce("wide", partition, 1, BatchSpec::of(&[&value]).encode())
+                .error_code,
+            0
+        );
     }
     let all: Vec<_> = (0..500).map(|partition| (partition, Offset::Beginning)).collect();
     let mut found: Vec<_> = read(&consumer(&broker, "wide", &all, &[]), 500)
@@ -159,5 +207,10 @@ fn many_partitions_in_one_fetch() {
         .map(|message| (message.partition(), payload(message)))
         .collect();
     found.sort_unstable();
-    assert!(found.iter().enumerate().all(|(i, (partition, value))| *partition == i as i32 && *value == i.to_string()));
+    assert!(
+        found
+            .iter()
+            .enumerate()
+            .all(|(i, (partition, value))| *partition == i as i32 && *value == i.to_string())
+    );
 }

@@ -1,7 +1,7 @@
 //! AlterConfigs (33) and IncrementalAlterConfigs (44): contract 66.
 
+use kafka_protocol::messages::incremental_alter_configs_request as incremental;
 use kafka_protocol::messages::{AlterConfigsRequest, IncrementalAlterConfigsRequest, alter_configs_request as whole};
-use kafka_protocol::messages::{incremental_alter_configs_request as incremental};
 use streamhouse_compat_tests::RawClient;
 use streamhouse_compat_tests::ops::{code, text};
 use streamhouse_compat_tests::records::BatchSpec;
@@ -16,13 +16,18 @@ const SUBTRACT: i8 = 3;
 
 fn replace(client: &mut RawClient, kind: i8, name: &str, entries: &[(&str, &str)]) -> i16 {
     let entries = entries.iter().map(|(key, value)| {
-        whole::AlterableConfig::default().with_name(text(key)).with_value(Some(text(value)))
+        whole::AlterableConfig::default()
+            .with_name(text(key))
+            .with_value(Some(text(value)))
     });
     let resource = whole::AlterConfigsResource::default()
         .with_resource_type(kind)
         .with_resource_name(text(name))
         .with_configs(entries.collect());
-    client.call(2, &AlterConfigsRequest::default().with_resources(vec![resource])).responses[0].error_code
+    client
+        .call(2, &AlterConfigsRequest::default().with_resources(vec![resource]))
+        .responses[0]
+        .error_code
 }
 
 type Change<'a> = (&'a str, i8, Option<&'a str>);
@@ -55,13 +60,33 @@ fn alter_replaces_the_whole_set() {
     // contract 66
     let (_broker, mut client) = start();
     client.create_topic_with("t", 1, &[("retention.ms", "1000"), ("segment.ms", "2000")]);
-    assert_eq!(replace(&mut client, TOPIC, "t", &[("retention.ms", "3000")]), code::NONE);
+    assert_eq!(
+        replace(&mut client, TOPIC, "t", &[("retention.ms", "3000")]),
+        code::NONE
+    );
     assert_eq!(value(&mut client, "retention.ms"), (Some("3000".to_owned()), 1));
-    assert_eq!(value(&mut client, "segment.ms").1, 5, "what is not named goes back to its default");
-    assert_eq!(replace(&mut client, TOPIC, "t", &[("no.such.key", "1")]), code::INVALID_CONFIG);
-    assert_eq!(replace(&mut client, TOPIC, "t", &[("retention.ms", "x")]), code::INVALID_CONFIG);
-    assert_eq!(replace(&mut client, TOPIC, "absent", &[]), code::UNKNOWN_TOPIC_OR_PARTITION);
-    assert_eq!(value(&mut client, "retention.ms").0.as_deref(), Some("3000"), "failed changes change nothing");
+    assert_eq!(
+        value(&mut client, "segment.ms").1,
+        5,
+        "what is not named goes back to its default"
+    );
+    assert_eq!(
+        replace(&mut client, TOPIC, "t", &[("no.such.key", "1")]),
+        code::INVALID_CONFIG
+    );
+    assert_eq!(
+        replace(&mut client, TOPIC, "t", &[("retention.ms", "x")]),
+        code::INVALID_CONFIG
+    );
+    assert_eq!(
+        replace(&mut client, TOPIC, "absent", &[]),
+        code::UNKNOWN_TOPIC_OR_PARTITION
+    );
+    assert_eq!(
+        value(&mut client, "retention.ms").0.as_deref(),
+        Some("3000"),
+        "failed changes change nothing"
+    );
 }
 
 #[test]
@@ -69,18 +94,41 @@ fn incremental_operations() {
     // contract 66
     let (mut broker, mut client) = start();
     client.create_topic_with("t", 1, &[("segment.ms", "2000")]);
-    assert_eq!(change(&mut client, TOPIC, "t", &[("retention.ms", SET, Some("3000"))]), code::NONE);
-    assert_eq!(value(&mut client, "segment.ms").0.as_deref(), Some("2000"), "what is not named stays");
-    assert_eq!(change(&mut client, TOPIC, "t", &[("cleanup.policy", APPEND, Some("compact"))]), code::NONE);
-    assert_eq!(value(&mut client, "cleanup.policy").0.as_deref(), Some("delete,compact"));
-    assert_eq!(change(&mut client, TOPIC, "t", &[("cleanup.policy", SUBTRACT, Some("delete"))]), code::NONE);
+    assert_eq!(
+        change(&mut client, TOPIC, "t", &[("retention.ms", SET, Some("3000"))]),
+        code::NONE
+    );
+    assert_eq!(
+        value(&mut client, "segment.ms").0.as_deref(),
+        Some("2000"),
+        "what is not named stays"
+    );
+    assert_eq!(
+        change(&mut client, TOPIC, "t", &[("cleanup.policy", APPEND, Some("compact"))]),
+        code::NONE
+    );
+    assert_eq!(
+        value(&mut client, "cleanup.policy").0.as_deref(),
+        Some("delete,compact")
+    );
+    assert_eq!(
+        change(&mut client, TOPIC, "t", &[("cleanup.policy", SUBTRACT, Some("delete"))]),
+        code::NONE
+    );
     assert_eq!(value(&mut client, "cleanup.policy").0.as_deref(), Some("compact"));
-    assert_eq!(change(&mut client, TOPIC, "t", &[("segment.ms", DELETE, None)]), code::NONE);
+    assert_eq!(
+        change(&mut client, TOPIC, "t", &[("segment.ms", DELETE, None)]),
+        code::NONE
+    );
     assert_eq!(value(&mut client, "segment.ms").1, 5);
     broker.kill9();
     broker.restart();
     client = connect(&broker);
-    assert_eq!(value(&mut client, "retention.ms").0.as_deref(), Some("3000"), "changes are durable");
+    assert_eq!(
+        value(&mut client, "retention.ms").0.as_deref(),
+        Some("3000"),
+        "changes are durable"
+    );
     assert_eq!(value(&mut client, "cleanup.policy").0.as_deref(), Some("compact"));
 }
 
@@ -91,11 +139,23 @@ fn incremental_refusals() {
     client.create_topic("t", 1);
     let twice: [Change<'_>; 2] = [("retention.ms", SET, Some("1")), ("retention.ms", DELETE, None)];
     assert_eq!(change(&mut client, TOPIC, "t", &twice), code::INVALID_REQUEST);
-    assert_eq!(change(&mut client, TOPIC, "t", &[("no.such.key", SET, Some("1"))]), code::INVALID_CONFIG);
-    assert_eq!(change(&mut client, TOPIC, "t", &[("retention.ms", 9, Some("1"))]), code::INVALID_REQUEST);
+    assert_eq!(
+        change(&mut client, TOPIC, "t", &[("no.such.key", SET, Some("1"))]),
+        code::INVALID_CONFIG
+    );
+    assert_eq!(
+        change(&mut client, TOPIC, "t", &[("retention.ms", 9, Some("1"))]),
+        code::INVALID_REQUEST
+    );
     // APPEND is for lists.
-    assert_eq!(change(&mut client, TOPIC, "t", &[("retention.ms", APPEND, Some("1"))]), code::INVALID_CONFIG);
-    assert_eq!(change(&mut client, TOPIC, "absent", &[("retention.ms", SET, Some("1"))]), code::UNKNOWN_TOPIC_OR_PARTITION);
+    assert_eq!(
+        change(&mut client, TOPIC, "t", &[("retention.ms", APPEND, Some("1"))]),
+        code::INVALID_CONFIG
+    );
+    assert_eq!(
+        change(&mut client, TOPIC, "absent", &[("retention.ms", SET, Some("1"))]),
+        code::UNKNOWN_TOPIC_OR_PARTITION
+    );
     let both = IncrementalAlterConfigsRequest::default().with_resources(vec![
         resource(TOPIC, "t", &[("retention.ms", SET, Some("5"))]),
         resource(TOPIC, "t", &[("retention.ms", SET, Some("6"))]),
@@ -125,9 +185,18 @@ fn what_is_altered_is_obeyed() {
     client.create_topic("t", 1);
     let batch = BatchSpec::of(&[&"x".repeat(5000)]).encode();
     assert_eq!(client.produce("t", 0, 1, batch.clone()).error_code, code::NONE);
-    assert_eq!(change(&mut client, TOPIC, "t", &[("max.message.bytes", SET, Some("1000"))]), code::NONE);
-    assert_eq!(client.produce("t", 0, 1, batch.clone()).error_code, code::MESSAGE_TOO_LARGE);
-    assert_eq!(change(&mut client, TOPIC, "t", &[("max.message.bytes", DELETE, None)]), code::NONE);
+    assert_eq!(
+        change(&mut client, TOPIC, "t", &[("max.message.bytes", SET, Some("1000"))]),
+        code::NONE
+    );
+    assert_eq!(
+        client.produce("t", 0, 1, batch.clone()).error_code,
+        code::MESSAGE_TOO_LARGE
+    );
+    assert_eq!(
+        change(&mut client, TOPIC, "t", &[("max.message.bytes", DELETE, None)]),
+        code::NONE
+    );
     assert_eq!(client.produce("t", 0, 1, batch).error_code, code::NONE);
 }
 
@@ -137,14 +206,27 @@ fn keys_that_do_nothing_here_are_stored() {
     let (_broker, mut client) = start();
     client.create_topic("t", 1);
     let keys: [(&str, &str); 14] = [
-        ("flush.messages", "100"), ("flush.ms", "1000"), ("file.delete.delay.ms", "1"), ("index.interval.bytes", "8192"),
-        ("segment.index.bytes", "1048576"), ("segment.jitter.ms", "5"), ("preallocate", "true"),
-        ("unclean.leader.election.enable", "true"), ("compression.gzip.level", "9"), ("compression.zstd.level", "7"),
-        ("local.retention.ms", "-2"), ("local.retention.bytes", "-2"),
-        ("leader.replication.throttled.replicas", "0:1"), ("follower.replication.throttled.replicas", "*"),
+        ("flush.messages", "100"),
+        ("flush.ms", "1000"),
+        ("file.delete.delay.ms", "1"),
+        ("index.interval.bytes", "8192"),
+        ("segment.index.bytes", "1048576"),
+        ("segment.jitter.ms", "5"),
+        ("preallocate", "true"),
+        ("unclean.leader.election.enable", "true"),
+        ("compression.gzip.level", "9"),
+        ("compression.zstd.level", "7"),
+        ("local.retention.ms", "-2"),
+        ("local.retention.bytes", "-2"),
+        ("leader.replication.throttled.replicas", "0:1"),
+        ("follower.replication.throttled.replicas", "*"),
     ];
     for (key, wanted) in keys {
-        assert_eq!(change(&mut client, TOPIC, "t", &[(key, SET, Some(wanted))]), code::NONE, "{key}");
+        assert_eq!(
+            change(&mut client, TOPIC, "t", &[(key, SET, Some(wanted))]),
+            code::NONE,
+            "{key}"
+        );
         assert_eq!(value(&mut client, key), (Some(wanted.to_owned()), 1), "{key}");
     }
 }
@@ -153,10 +235,24 @@ fn keys_that_do_nothing_here_are_stored() {
 fn broker_configs() {
     // contract 66: tools delete throttles that nobody set; another broker's id is an error.
     let (_broker, mut client) = start();
-    for key in ["leader.replication.throttled.rate", "follower.replication.throttled.rate", "replica.alter.log.dirs.io.max.bytes.per.second"] {
-        assert_eq!(change(&mut client, BROKER, "0", &[(key, DELETE, None)]), code::NONE, "{key}");
+    for key in [
+        "leader.replication.throttled.rate",
+        "follower.replication.throttled.rate",
+        "replica.alter.log.dirs.io.max.bytes.per.second",
+    ] {
+        assert_eq!(
+            change(&mut client, BROKER, "0", &[(key, DELETE, None)]),
+            code::NONE,
+            "{key}"
+        );
     }
-    assert_eq!(change(&mut client, BROKER, "5", &[("num.partitions", SET, Some("2"))]), code::INVALID_REQUEST);
-    assert_eq!(change(&mut client, BROKER, "0", &[("no.such.key", SET, Some("2"))]), code::INVALID_CONFIG);
+    assert_eq!(
+        change(&mut client, BROKER, "5", &[("num.partitions", SET, Some("2"))]),
+        code::INVALID_REQUEST
+    );
+    assert_eq!(
+        change(&mut client, BROKER, "0", &[("no.such.key", SET, Some("2"))]),
+        code::INVALID_CONFIG
+    );
     assert_eq!(describe(&mut client, BROKER, "0", None).error_code, code::NONE);
 }

@@ -8,19 +8,29 @@ use streamhouse_compat_tests::raw::{decode_response, header_bytes};
 use super::{connect, start};
 
 fn named(name: &str, version: &str) -> ApiVersionsRequest {
-    ApiVersionsRequest::default().with_client_software_name(text(name)).with_client_software_version(text(version))
+    ApiVersionsRequest::default()
+        .with_client_software_name(text(name))
+        .with_client_software_version(text(version))
 }
 
 /// `(min, max)` of an API; `None` when it is not offered.
 fn range(versions: &ApiVersionsResponse, api_key: i16) -> Option<(i16, i16)> {
-    versions.api_keys.iter().find(|api| api.api_key == api_key).map(|api| (api.min_version, api.max_version))
+    versions
+        .api_keys
+        .iter()
+        .find(|api| api.api_key == api_key)
+        .map(|api| (api.min_version, api.max_version))
 }
 
 #[test]
 fn a_version_above_ours_is_answered_in_version_0() {
     // contract 11: also with a body that nobody could parse, and the connection goes on.
     let (_broker, mut client) = start();
-    for (version, body) in [(5, &b""[..]), (99, b"\xff\xff\xff\xff\xff"), (i16::MAX, b"no body of any known shape")] {
+    for (version, body) in [
+        (5, &b""[..]),
+        (99, b"\xff\xff\xff\xff\xff"),
+        (i16::MAX, b"no body of any known shape"),
+    ] {
         let mut frame = header_bytes(18, version, 42, true);
         frame.put_slice(body);
         client.send_frame(&frame).expect("the broker reads");
@@ -37,11 +47,23 @@ fn software_names_are_checked() {
     // contract 12
     let (_broker, mut client) = start();
     for good in ["a", "apache-kafka-java", "librdkafka", "x.y-z", "A1"] {
-        assert_eq!(client.call(3, &named(good, "2.12.1")).error_code, code::NONE, "{good:?}");
+        assert_eq!(
+            client.call(3, &named(good, "2.12.1")).error_code,
+            code::NONE,
+            "{good:?}"
+        );
     }
     for bad in ["", "-a", "a-", ".a", "a.", "a b", "a_b", "ä", "a\n"] {
-        assert_eq!(client.call(3, &named(bad, "1")).error_code, code::INVALID_REQUEST, "name {bad:?}");
-        assert_eq!(client.call(4, &named("a", bad)).error_code, code::INVALID_REQUEST, "version {bad:?}");
+        assert_eq!(
+            client.call(3, &named(bad, "1")).error_code,
+            code::INVALID_REQUEST,
+            "name {bad:?}"
+        );
+        assert_eq!(
+            client.call(4, &named("a", bad)).error_code,
+            code::INVALID_REQUEST,
+            "version {bad:?}"
+        );
     }
 }
 
@@ -52,7 +74,10 @@ fn it_may_be_asked_repeatedly() {
     let first = client.call(3, &named("a", "1"));
     for _ in 0..3 {
         assert_eq!(client.call(3, &named("a", "1")).api_keys, first.api_keys);
-        assert_eq!(connect(&broker).call(0, &ApiVersionsRequest::default()).api_keys, first.api_keys);
+        assert_eq!(
+            connect(&broker).call(0, &ApiVersionsRequest::default()).api_keys,
+            first.api_keys
+        );
     }
 }
 
@@ -63,14 +88,27 @@ fn features_do_not_confuse_old_clients() {
     for version in [3, 4] {
         let reply = client.call(version, &named("a", "1"));
         if version == 3 {
-            let bad: Vec<_> = reply.supported_features.iter().filter(|feature| feature.min_version == 0).collect();
+            let bad: Vec<_> = reply
+                .supported_features
+                .iter()
+                .filter(|feature| feature.min_version == 0)
+                .collect();
             assert!(bad.is_empty(), "v3 lists {bad:?}");
         }
-        assert!(reply.finalized_features_epoch >= 0, "clients ignore features at epoch −1");
-        let transactions = reply.finalized_features.iter().find(|feature| &*feature.name == "transaction.version");
+        assert!(
+            reply.finalized_features_epoch >= 0,
+            "clients ignore features at epoch −1"
+        );
+        let transactions = reply
+            .finalized_features
+            .iter()
+            .find(|feature| &*feature.name == "transaction.version");
         let offered = |key, version| range(&reply, key).is_some_and(|(_, max)| max >= version);
         if transactions.is_some_and(|feature| feature.max_version_level >= 2) {
-            assert!(offered(0, 12) && offered(26, 5) && offered(28, 5), "transactions v2 without its APIs");
+            assert!(
+                offered(0, 12) && offered(26, 5) && offered(28, 5),
+                "transactions v2 without its APIs"
+            );
         }
     }
 }
@@ -102,27 +140,31 @@ fn produce_below_3_is_refused() {
 fn the_ranges() {
     // contract 16: exactly these; what is not here is not offered.
     let expected: [(i16, i16, i16); 17] = [
-        (0, 0, 13),  // Produce
-        (1, 4, 18),  // Fetch
-        (2, 1, 10),  // ListOffsets
-        (3, 0, 13),  // Metadata
-        (10, 0, 6),  // FindCoordinator
-        (18, 0, 4),  // ApiVersions
-        (19, 2, 7),  // CreateTopics
-        (20, 1, 6),  // DeleteTopics
-        (22, 0, 5),  // InitProducerId
-        (23, 2, 4),  // OffsetForLeaderEpoch
-        (32, 1, 4),  // DescribeConfigs
-        (33, 0, 2),  // AlterConfigs
-        (37, 0, 3),  // CreatePartitions
-        (44, 0, 1),  // IncrementalAlterConfigs
-        (60, 0, 2),  // DescribeCluster
-        (75, 0, 0),  // DescribeTopicPartitions
+        (0, 0, 13), // Produce
+        (1, 4, 18), // Fetch
+        (2, 1, 10), // ListOffsets
+        (3, 0, 13), // Metadata
+        (10, 0, 6), // FindCoordinator
+        (18, 0, 4), // ApiVersions
+        (19, 2, 7), // CreateTopics
+        (20, 1, 6), // DeleteTopics
+        (22, 0, 5), // InitProducerId
+        (23, 2, 4), // OffsetForLeaderEpoch
+        (32, 1, 4), // DescribeConfigs
+        (33, 0, 2), // AlterConfigs
+        (37, 0, 3), // CreatePartitions
+        (44, 0, 1), // IncrementalAlterConfigs
+        (60, 0, 2), // DescribeCluster
+        (75, 0, 0), // DescribeTopicPartitions
         (i16::MAX, 0, 0),
     ];
     let (_broker, mut client) = start();
     let reply = client.call(4, &named("a", "1"));
-    let mut offered: Vec<_> = reply.api_keys.iter().map(|api| (api.api_key, api.min_version, api.max_version)).collect();
+    let mut offered: Vec<_> = reply
+        .api_keys
+        .iter()
+        .map(|api| (api.api_key, api.min_version, api.max_version))
+        .collect();
     offered.sort_unstable();
     assert_eq!(offered, &expected[..expected.len() - 1]);
 }

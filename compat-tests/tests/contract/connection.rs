@@ -19,7 +19,9 @@ fn replies_leave_in_request_order() {
     // contract 1: the fetch waits half a second, the others are quick, and still the fetch is answered first.
     let (_broker, mut client) = start();
     client.create_topic("order", 1);
-    let parked = fetch_request("order", vec![fetch_partition(0, 0)]).with_max_wait_ms(500).with_min_bytes(1 << 20);
+    let parked = fetch_request("order", vec![fetch_partition(0, 0)])
+        .with_max_wait_ms(500)
+        .with_min_bytes(1 << 20);
     let fetch = client.send(12, &parked);
     let metadata = client.send(9, &MetadataRequest::default());
     let versions = client.send(0, &ApiVersionsRequest::default());
@@ -36,9 +38,16 @@ fn many_produces_in_flight_keep_their_order() {
     let (producer_id, epoch) = client.init_producer_id();
     let mut frames = Vec::new();
     for sequence in 0..200 {
-        let batch = BatchSpec::of(&[&format!("value {sequence}")]).producer(producer_id, epoch, sequence).encode();
+        let batch = BatchSpec::of(&[&format!("value {sequence}")])
+            .producer(producer_id, epoch, sequence)
+            .encode();
         let acks = if sequence % 3 == 0 { -1 } else { 1 };
-        let request = encode_request(9, 1000 + sequence, None, &produce_request("pipeline", acks, &[(0, batch)]));
+        let request = encode_request(
+            9,
+            1000 + sequence,
+            None,
+            &produce_request("pipeline", acks, &[(0, batch)]),
+        );
         frames.put_i32(request.len() as i32);
         frames.put_slice(&request);
     }
@@ -47,7 +56,10 @@ fn many_produces_in_flight_keep_their_order() {
         let reply = client.read_frame().expect("a reply").expect("an open connection");
         let mut reply = decode_response::<ProduceRequest>(9, 1000 + sequence, reply);
         let answer = reply.responses.remove(0).partition_responses.remove(0);
-        assert_eq!((answer.error_code, answer.base_offset), (code::NONE, i64::from(sequence)));
+        assert_eq!(
+            (answer.error_code, answer.base_offset),
+            (code::NONE, i64::from(sequence))
+        );
     }
 }
 
@@ -55,9 +67,14 @@ fn many_produces_in_flight_keep_their_order() {
 fn a_frame_may_arrive_byte_by_byte() {
     // contract 3
     let (_broker, mut client) = start();
-    let request = encode_request(3, 7, Some("slow"), &ApiVersionsRequest::default()
-        .with_client_software_name(text("slow"))
-        .with_client_software_version(text("1")));
+    let request = encode_request(
+        3,
+        7,
+        Some("slow"),
+        &ApiVersionsRequest::default()
+            .with_client_software_name(text("slow"))
+            .with_client_software_version(text("1")),
+    );
     let mut frame = Vec::new();
     frame.put_i32(request.len() as i32);
     frame.put_slice(&request);
@@ -65,7 +82,10 @@ fn a_frame_may_arrive_byte_by_byte() {
         client.send_bytes(&[byte]).expect("the broker reads");
     }
     let reply = client.read_frame().expect("a reply").expect("an open connection");
-    assert_eq!(decode_response::<ApiVersionsRequest>(3, 7, reply).error_code, code::NONE);
+    assert_eq!(
+        decode_response::<ApiVersionsRequest>(3, 7, reply).error_code,
+        code::NONE
+    );
 }
 
 #[test]
@@ -100,7 +120,11 @@ fn a_frame_above_the_limit_closes_the_connection() {
         match client.try_call(9, &request) {
             Ok(mut reply) => {
                 let answer = reply.responses.remove(0).partition_responses.remove(0);
-                assert!(fits && answer.error_code == code::NONE, "{bytes} bytes: {}", answer.error_code);
+                assert!(
+                    fits && answer.error_code == code::NONE,
+                    "{bytes} bytes: {}",
+                    answer.error_code
+                );
             }
             Err(e) => assert!(!fits, "{bytes} bytes: {e}"),
         }
@@ -112,7 +136,17 @@ fn a_frame_above_the_limit_closes_the_connection() {
 fn unknown_apis_and_versions_close_the_connection() {
     // contract 4: no such key; a key that we do not offer (WriteTxnMarkers); versions below and above; negative ones.
     let (broker, mut bystander) = start();
-    for (api_key, version) in [(999, 0), (-1, 0), (27, 0), (3, 99), (3, -1), (1, 3), (1, 19), (0, 14), (i16::MAX, i16::MAX)] {
+    for (api_key, version) in [
+        (999, 0),
+        (-1, 0),
+        (27, 0),
+        (3, 99),
+        (3, -1),
+        (1, 3),
+        (1, 19),
+        (0, 14),
+        (i16::MAX, i16::MAX),
+    ] {
         let mut client = connect(&broker);
         let mut frame = header_bytes(api_key, version, 1, false);
         frame.put_slice(&[0; 32]);
@@ -126,7 +160,12 @@ fn unknown_apis_and_versions_close_the_connection() {
 fn a_body_that_does_not_parse_closes_the_connection() {
     // contract 4: Metadata v1 whose array announces more than is there; a cut string; a cut length; a count below −1.
     let (broker, mut bystander) = start();
-    let bodies: [&[u8]; 4] = [&[0, 0, 0, 9], &[0, 0, 0, 1, 0, 5, b'a'], &[0xff, 0xff, 0xff], &[0x80, 0, 0, 0]];
+    let bodies: [&[u8]; 4] = [
+        &[0, 0, 0, 9],
+        &[0, 0, 0, 1, 0, 5, b'a'],
+        &[0xff, 0xff, 0xff],
+        &[0x80, 0, 0, 0],
+    ];
     for body in bodies {
         let mut client = connect(&broker);
         let mut frame = header_bytes(3, 1, 1, false);
@@ -197,7 +236,9 @@ fn idle_connections_close_and_parked_fetches_are_not_idle() {
     assert!(answers(&mut idle));
     let mut parked = connect(&broker);
     parked.create_topic("idle", 1);
-    let wait = fetch_request("idle", vec![fetch_partition(0, 0)]).with_max_wait_ms(2_500).with_min_bytes(1);
+    let wait = fetch_request("idle", vec![fetch_partition(0, 0)])
+        .with_max_wait_ms(2_500)
+        .with_min_bytes(1);
     let correlation_id = parked.send(12, &wait);
     idle.expect_close();
     parked.receive::<FetchRequest>(12, correlation_id);
@@ -222,13 +263,45 @@ fn connections_are_bounded() {
 }
 
 #[test]
+fn a_client_that_reads_nothing_harms_nobody() {
+    // Decision 10: what waits for a slow reader is bounded. It asks 400 times for 4 MB and takes no byte of it.
+    let (broker, mut client) = start();
+    client.create_topic("t", 1);
+    let batch = BatchSpec::of(&[&"x".repeat(1_000_000)]).encode();
+    for _ in 0..4 {
+        client.produce_ok("t", 0, batch.clone());
+    }
+    let before = broker.rss_peak_bytes();
+    let mut greedy = connect(&broker);
+    let everything = fetch_request("t", vec![fetch_partition(0, 0).with_partition_max_bytes(50 << 20)]);
+    for _ in 0..400 {
+        greedy.send(12, &everything);
+    }
+    for _ in 0..10 {
+        assert_eq!(
+            client.produce("t", 0, -1, BatchSpec::of(&["y"]).encode()).error_code,
+            code::NONE
+        );
+    }
+    let grown = broker.rss_peak_bytes() - before;
+    assert!(grown < 100 << 20, "memory grew by {} MiB", grown >> 20);
+    // When it reads at last, everything is there, in order.
+    for id in 0..400 {
+        let reply = greedy.receive::<FetchRequest>(12, id + 1);
+        assert_eq!(reply.responses[0].partitions[0].error_code, code::NONE);
+    }
+}
+
+#[test]
 fn running_out_of_file_descriptors_is_survived() {
     // contract 8: accept backs off. The log stays short (no spin), and connections are served once there is room.
     let (broker, mut old) = start();
     let pid = broker.pid();
     let open_files = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("Linux").count() as u64;
     let previous = limit_files(pid, open_files + 4);
-    let crowd: Vec<_> = (0..40).filter_map(|_| RawClient::try_connect(broker.kafka_addr()).ok()).collect();
+    let crowd: Vec<_> = (0..40)
+        .filter_map(|_| RawClient::try_connect(broker.kafka_addr()).ok())
+        .collect();
     assert!(answers(&mut old), "connections that exist are served");
     let lines = broker.log().lines().count();
     drop(crowd);
@@ -245,11 +318,17 @@ fn running_out_of_file_descriptors_is_survived() {
 /// Sets the soft limit of open files of a process and returns what it was.
 fn limit_files(pid: u32, soft: u64) -> u64 {
     let pid = i32::try_from(pid).expect("process ids are positive i32");
-    let mut old = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut old = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: one valid rlimit is written.
     let read = unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &mut old) };
     assert_eq!(read, 0, "prlimit: {}", std::io::Error::last_os_error());
-    let new = libc::rlimit { rlim_cur: soft, rlim_max: old.rlim_max };
+    let new = libc::rlimit {
+        rlim_cur: soft,
+        rlim_max: old.rlim_max,
+    };
     // SAFETY: one valid rlimit is read.
     let set = unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &new, std::ptr::null_mut()) };
     assert_eq!(set, 0, "prlimit: {}", std::io::Error::last_os_error());

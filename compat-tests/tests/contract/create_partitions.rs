@@ -9,8 +9,13 @@ use streamhouse_compat_tests::records::BatchSpec;
 use super::{connect, start};
 
 fn grow(client: &mut RawClient, name: &str, count: i32, validate_only: bool) -> i16 {
-    let topic = CreatePartitionsTopic::default().with_name(topic_name(name)).with_count(count).with_assignments(None);
-    let request = CreatePartitionsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000);
+    let topic = CreatePartitionsTopic::default()
+        .with_name(topic_name(name))
+        .with_count(count)
+        .with_assignments(None);
+    let request = CreatePartitionsRequest::default()
+        .with_topics(vec![topic])
+        .with_timeout_ms(30_000);
     client.call(3, &request.with_validate_only(validate_only)).results[0].error_code
 }
 
@@ -21,11 +26,19 @@ fn more_is_possible_fewer_is_not() {
     client.create_topic("t", 2);
     client.produce_ok("t", 1, BatchSpec::of(&["kept"]).encode());
     for count in [2, 1, 0, -1] {
-        assert_eq!(grow(&mut client, "t", count, false), code::INVALID_PARTITIONS, "{count}");
+        assert_eq!(
+            grow(&mut client, "t", count, false),
+            code::INVALID_PARTITIONS,
+            "{count}"
+        );
     }
     assert_eq!(grow(&mut client, "absent", 5, false), code::UNKNOWN_TOPIC_OR_PARTITION);
     assert_eq!(grow(&mut client, "t", 5, true), code::NONE);
-    assert_eq!(client.describe_topic("t").partitions.len(), 2, "validate_only writes nothing");
+    assert_eq!(
+        client.describe_topic("t").partitions.len(),
+        2,
+        "validate_only writes nothing"
+    );
     assert_eq!(grow(&mut client, "t", 5, false), code::NONE);
     assert_eq!(client.describe_topic("t").partitions.len(), 5);
     assert_eq!(client.produce_ok("t", 4, BatchSpec::of(&["new"]).encode()), 0);

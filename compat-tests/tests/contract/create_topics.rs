@@ -9,7 +9,14 @@ use streamhouse_compat_tests::{Broker, RawClient};
 use super::{connect, start};
 
 fn create(client: &mut RawClient, topics: Vec<CreatableTopic>) -> Vec<CreatableTopicResult> {
-    client.call(7, &CreateTopicsRequest::default().with_topics(topics).with_timeout_ms(30_000)).topics
+    client
+        .call(
+            7,
+            &CreateTopicsRequest::default()
+                .with_topics(topics)
+                .with_timeout_ms(30_000),
+        )
+        .topics
 }
 
 fn create_one(client: &mut RawClient, topic: CreatableTopic) -> i16 {
@@ -26,7 +33,11 @@ fn names() {
     }
     let too_long = "x".repeat(250);
     for bad in ["", ".", "..", "a b", "a/b", "a\0", "ä", &too_long] {
-        assert_eq!(create_one(&mut client, new_topic(bad, 1, &[])), code::INVALID_TOPIC_EXCEPTION, "{bad:?}");
+        assert_eq!(
+            create_one(&mut client, new_topic(bad, 1, &[])),
+            code::INVALID_TOPIC_EXCEPTION,
+            "{bad:?}"
+        );
     }
 }
 
@@ -35,8 +46,14 @@ fn names_that_collide_in_metrics() {
     // contract 62: '.' and '_' are one character there.
     let (_broker, mut client) = start();
     assert_eq!(create_one(&mut client, new_topic("a.b", 1, &[])), code::NONE);
-    assert_eq!(create_one(&mut client, new_topic("a_b", 1, &[])), code::INVALID_TOPIC_EXCEPTION);
-    assert_eq!(create_one(&mut client, new_topic("a.b", 1, &[])), code::TOPIC_ALREADY_EXISTS);
+    assert_eq!(
+        create_one(&mut client, new_topic("a_b", 1, &[])),
+        code::INVALID_TOPIC_EXCEPTION
+    );
+    assert_eq!(
+        create_one(&mut client, new_topic("a.b", 1, &[])),
+        code::TOPIC_ALREADY_EXISTS
+    );
 }
 
 #[test]
@@ -44,12 +61,15 @@ fn existing_and_duplicate_topics() {
     // contract 62
     let (_broker, mut client) = start();
     client.create_topic("a", 1);
-    let results = create(&mut client, vec![
-        new_topic("a", 1, &[]),
-        new_topic("twice", 1, &[]),
-        new_topic("twice", 2, &[]),
-        new_topic("fine", 1, &[]),
-    ]);
+    let results = create(
+        &mut client,
+        vec![
+            new_topic("a", 1, &[]),
+            new_topic("twice", 1, &[]),
+            new_topic("twice", 2, &[]),
+            new_topic("fine", 1, &[]),
+        ],
+    );
     for result in results {
         let expected = match &*result.name.0 {
             "a" => code::TOPIC_ALREADY_EXISTS,
@@ -58,7 +78,10 @@ fn existing_and_duplicate_topics() {
         };
         assert_eq!(result.error_code, expected, "{}", result.name.0.as_str());
     }
-    assert_eq!(client.describe_topic("twice").error_code, code::UNKNOWN_TOPIC_OR_PARTITION);
+    assert_eq!(
+        client.describe_topic("twice").error_code,
+        code::UNKNOWN_TOPIC_OR_PARTITION
+    );
     assert_eq!(client.describe_topic("fine").error_code, code::NONE);
 }
 
@@ -67,14 +90,25 @@ fn partitions_and_replicas() {
     // contract 63: several copies are recorded, metadata lists the one live broker.
     let (_broker, mut client) = start();
     for partitions in [0, -2, i32::MIN] {
-        assert_eq!(create_one(&mut client, new_topic("p", partitions, &[])), code::INVALID_PARTITIONS, "{partitions}");
+        assert_eq!(
+            create_one(&mut client, new_topic("p", partitions, &[])),
+            code::INVALID_PARTITIONS,
+            "{partitions}"
+        );
     }
     for factor in [0, -2] {
         let topic = new_topic("r", 1, &[]).with_replication_factor(factor);
-        assert_eq!(create_one(&mut client, topic), code::INVALID_REPLICATION_FACTOR, "{factor}");
+        assert_eq!(
+            create_one(&mut client, topic),
+            code::INVALID_REPLICATION_FACTOR,
+            "{factor}"
+        );
     }
     let result = create(&mut client, vec![new_topic("three", 2, &[]).with_replication_factor(3)]).remove(0);
-    assert_eq!((result.error_code, result.replication_factor, result.num_partitions), (code::NONE, 3, 2));
+    assert_eq!(
+        (result.error_code, result.replication_factor, result.num_partitions),
+        (code::NONE, 3, 2)
+    );
     assert_eq!(client.describe_topic("three").partitions[0].replica_nodes.len(), 1);
 }
 
@@ -83,7 +117,10 @@ fn an_absurd_number_of_partitions_is_refused() {
     // contract 63: everything has a limit. Kafka says POLICY_VIOLATION (44), too.
     let (broker, mut client) = start();
     assert_eq!(create_one(&mut client, new_topic("huge", i32::MAX, &[])), 44);
-    assert_eq!(client.describe_topic("huge").error_code, code::UNKNOWN_TOPIC_OR_PARTITION);
+    assert_eq!(
+        client.describe_topic("huge").error_code,
+        code::UNKNOWN_TOPIC_OR_PARTITION
+    );
     assert!(broker.rss_peak_bytes() < 200 << 20);
 }
 
@@ -93,7 +130,10 @@ fn defaults_come_from_the_broker() {
     let broker = Broker::builder().set("num.partitions", 4).start();
     let mut client = connect(&broker);
     let result = create(&mut client, vec![new_topic("d", -1, &[]).with_replication_factor(-1)]).remove(0);
-    assert_eq!((result.error_code, result.num_partitions, result.replication_factor), (code::NONE, 4, 1));
+    assert_eq!(
+        (result.error_code, result.num_partitions, result.replication_factor),
+        (code::NONE, 4, 1)
+    );
     assert_eq!(client.describe_topic("d").partitions.len(), 4);
 }
 
@@ -117,7 +157,10 @@ fn manual_assignments() {
         assert_eq!(create_one(&mut client, bad), 39);
     }
     // Numbers beside assignments are a contradiction.
-    assert_eq!(create_one(&mut client, assigned(&[(0, &[0])]).with_num_partitions(1)), code::INVALID_REQUEST);
+    assert_eq!(
+        create_one(&mut client, assigned(&[(0, &[0])]).with_num_partitions(1)),
+        code::INVALID_REQUEST
+    );
     assert_eq!(create_one(&mut client, assigned(&[(0, &[0]), (1, &[0])])), code::NONE);
     assert_eq!(client.describe_topic("assigned").partitions.len(), 2);
 }
@@ -127,10 +170,19 @@ fn validate_only_checks_everything_and_writes_nothing() {
     // contract 64
     let (_broker, mut client) = start();
     let request = CreateTopicsRequest::default()
-        .with_topics(vec![new_topic("dry", 2, &[]), new_topic("bad", 0, &[]), new_topic("bad.key", 1, &[("no.such.key", "1")])])
+        .with_topics(vec![
+            new_topic("dry", 2, &[]),
+            new_topic("bad", 0, &[]),
+            new_topic("bad.key", 1, &[("no.such.key", "1")]),
+        ])
         .with_timeout_ms(30_000)
         .with_validate_only(true);
-    let codes: Vec<_> = client.call(7, &request).topics.iter().map(|t| (t.name.0.to_string(), t.error_code)).collect();
+    let codes: Vec<_> = client
+        .call(7, &request)
+        .topics
+        .iter()
+        .map(|t| (t.name.0.to_string(), t.error_code))
+        .collect();
     for (name, error) in codes {
         let expected = match name.as_str() {
             "dry" => code::NONE,
@@ -139,23 +191,45 @@ fn validate_only_checks_everything_and_writes_nothing() {
         };
         assert_eq!(error, expected, "{name}");
     }
-    assert!(client.call(9, &MetadataRequest::default().with_topics(None)).topics.is_empty());
+    assert!(
+        client
+            .call(9, &MetadataRequest::default().with_topics(None))
+            .topics
+            .is_empty()
+    );
 }
 
 #[test]
 fn the_reply_says_what_was_made() {
     // contract 64: configs and counts from v5, the id in v7.
     let (_broker, mut client) = start();
-    let topic = new_topic("made", 3, &[("retention.ms", "12345"), ("cleanup.policy", "compact,delete")]);
+    let topic = new_topic(
+        "made",
+        3,
+        &[("retention.ms", "12345"), ("cleanup.policy", "compact,delete")],
+    );
     let result = create(&mut client, vec![topic]).remove(0);
-    assert_eq!((result.error_code, result.num_partitions, result.replication_factor), (code::NONE, 3, 1));
+    assert_eq!(
+        (result.error_code, result.num_partitions, result.replication_factor),
+        (code::NONE, 3, 1)
+    );
     assert_eq!(result.topic_id, client.topic_id("made"));
     let configs = result.configs.expect("v5 and later have configs");
-    let retention = configs.iter().find(|config| &*config.name == "retention.ms").expect("retention.ms is listed");
+    let retention = configs
+        .iter()
+        .find(|config| &*config.name == "retention.ms")
+        .expect("retention.ms is listed");
     assert_eq!(retention.value.as_deref(), Some("12345"));
     assert_eq!(retention.config_source, 1, "DYNAMIC_TOPIC_CONFIG");
-    let segment = configs.iter().find(|config| &*config.name == "segment.bytes").expect("defaults are listed");
-    assert_eq!((segment.value.as_deref(), segment.config_source), (Some("1073741824"), 5), "DEFAULT_CONFIG");
+    let segment = configs
+        .iter()
+        .find(|config| &*config.name == "segment.bytes")
+        .expect("defaults are listed");
+    assert_eq!(
+        (segment.value.as_deref(), segment.config_source),
+        (Some("1073741824"), 5),
+        "DEFAULT_CONFIG"
+    );
 }
 
 #[test]
@@ -175,7 +249,11 @@ fn bad_configs_make_no_topic() {
         ("preallocate", "perhaps"),
     ];
     for (key, value) in bad {
-        assert_eq!(create_one(&mut client, new_topic("c", 1, &[(key, value)])), code::INVALID_CONFIG, "{key}={value}");
+        assert_eq!(
+            create_one(&mut client, new_topic("c", 1, &[(key, value)])),
+            code::INVALID_CONFIG,
+            "{key}={value}"
+        );
     }
     assert_eq!(client.describe_topic("c").error_code, code::UNKNOWN_TOPIC_OR_PARTITION);
 }

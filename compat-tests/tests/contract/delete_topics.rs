@@ -11,11 +11,15 @@ use super::{connect, start};
 
 fn by_id(id: Uuid) -> DeleteTopicsRequest {
     let topic = DeleteTopicState::default().with_name(None).with_topic_id(id);
-    DeleteTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000)
+    DeleteTopicsRequest::default()
+        .with_topics(vec![topic])
+        .with_timeout_ms(30_000)
 }
 
 fn by_name(name: &str) -> DeleteTopicsRequest {
-    DeleteTopicsRequest::default().with_topic_names(vec![topic_name(name)]).with_timeout_ms(30_000)
+    DeleteTopicsRequest::default()
+        .with_topic_names(vec![topic_name(name)])
+        .with_timeout_ms(30_000)
 }
 
 #[test]
@@ -26,11 +30,25 @@ fn by_name_and_by_id() {
     client.create_topic("b", 1);
     let id = client.topic_id("a");
     let reply = client.call(6, &by_id(id)).responses.remove(0);
-    assert_eq!((reply.error_code, reply.name, reply.topic_id), (code::NONE, Some(topic_name("a")), id));
+    assert_eq!(
+        (reply.error_code, reply.name, reply.topic_id),
+        (code::NONE, Some(topic_name("a")), id)
+    );
     client.delete_topic("b");
-    assert!(client.call(9, &MetadataRequest::default().with_topics(None)).topics.is_empty());
-    assert_eq!(client.call(6, &by_id(id)).responses[0].error_code, code::UNKNOWN_TOPIC_ID);
-    assert_eq!(client.call(5, &by_name("b")).responses[0].error_code, code::UNKNOWN_TOPIC_OR_PARTITION);
+    assert!(
+        client
+            .call(9, &MetadataRequest::default().with_topics(None))
+            .topics
+            .is_empty()
+    );
+    assert_eq!(
+        client.call(6, &by_id(id)).responses[0].error_code,
+        code::UNKNOWN_TOPIC_ID
+    );
+    assert_eq!(
+        client.call(5, &by_name("b")).responses[0].error_code,
+        code::UNKNOWN_TOPIC_OR_PARTITION
+    );
 }
 
 #[test]
@@ -39,10 +57,17 @@ fn name_and_id_together_or_neither_are_refused() {
     client.create_topic("a", 1);
     let id = client.topic_id("a");
     for topic in [
-        DeleteTopicState::default().with_name(Some(topic_name("a"))).with_topic_id(id),
+        DeleteTopicState::default()
+            .with_name(Some(topic_name("a")))
+            .with_topic_id(id),
         DeleteTopicState::default().with_name(None).with_topic_id(Uuid::nil()),
     ] {
-        let reply = client.call(6, &DeleteTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(9));
+        let reply = client.call(
+            6,
+            &DeleteTopicsRequest::default()
+                .with_topics(vec![topic])
+                .with_timeout_ms(9),
+        );
         assert_eq!(reply.responses[0].error_code, code::INVALID_REQUEST);
     }
     assert_eq!(client.topic_id("a"), id);
@@ -88,9 +113,13 @@ fn its_files_go() {
     for partition in [0, 1, 0, 1, 0, 1] {
         client.produce_ok("a", partition, BatchSpec::of(&[&value]).encode());
     }
-    let full = eventually("segments on disk", || Some(disk_bytes(&broker)).filter(|bytes| *bytes > 3_000_000));
+    let full = eventually("segments on disk", || {
+        Some(disk_bytes(&broker)).filter(|bytes| *bytes > 3_000_000)
+    });
     client.delete_topic("a");
-    eventually("the segments to go", || (disk_bytes(&broker) + 3_000_000 < full).then_some(()));
+    eventually("the segments to go", || {
+        (disk_bytes(&broker) + 3_000_000 < full).then_some(())
+    });
 }
 
 #[test]

@@ -27,7 +27,10 @@ fn authorized_operations_are_absent_unless_asked_for() {
     let request = DescribeClusterRequest::default().with_endpoint_type(1);
     assert_eq!(client.call(1, &request).cluster_authorized_operations, i32::MIN);
     let request = request.with_include_cluster_authorized_operations(true);
-    assert_eq!(client.call(1, &request).cluster_authorized_operations & 0b10_0000, 0b10_0000);
+    assert_eq!(
+        client.call(1, &request).cluster_authorized_operations & 0b10_0000,
+        0b10_0000
+    );
 }
 
 #[test]

@@ -18,7 +18,9 @@ pub(crate) fn describe(client: &mut RawClient, kind: i8, name: &str, keys: Optio
         .with_resource_type(kind)
         .with_resource_name(text(name))
         .with_configuration_keys(keys);
-    let request = DescribeConfigsRequest::default().with_resources(vec![resource]).with_include_synonyms(true);
+    let request = DescribeConfigsRequest::default()
+        .with_resources(vec![resource])
+        .with_include_synonyms(true);
     client.call(4, &request).results.remove(0)
 }
 
@@ -38,10 +40,17 @@ fn a_topic_config_tells_where_its_value_comes_from() {
     let own = config(&mut client, TOPIC, "t", "segment.bytes");
     assert_eq!((own.value.as_deref(), own.config_source), (Some("2097152"), 1));
     assert_eq!(&*own.synonyms[0].name, "segment.bytes");
-    let synonym = own.synonyms.iter().find(|synonym| &*synonym.name == "log.segment.bytes").expect("a synonym");
+    let synonym = own
+        .synonyms
+        .iter()
+        .find(|synonym| &*synonym.name == "log.segment.bytes")
+        .expect("a synonym");
     assert_eq!((synonym.value.as_deref(), synonym.source), (Some("1073741824"), 5));
     let of_broker = config(&mut client, TOPIC, "t", "retention.ms");
-    assert_eq!((of_broker.value.as_deref(), of_broker.config_source), (Some("777777"), 4));
+    assert_eq!(
+        (of_broker.value.as_deref(), of_broker.config_source),
+        (Some("777777"), 4)
+    );
     let default = config(&mut client, TOPIC, "t", "max.message.bytes");
     assert_eq!((default.value.as_deref(), default.config_source), (Some("1048588"), 5));
     assert!(!default.is_sensitive && !default.read_only);
@@ -55,18 +64,46 @@ fn all_topic_keys_of_kafka_are_described() {
     let all = describe(&mut client, TOPIC, "t", None);
     let keys: Vec<&str> = all.configs.iter().map(|config| &*config.name).collect();
     for key in [
-        "cleanup.policy", "compression.gzip.level", "compression.lz4.level", "compression.type", "compression.zstd.level",
-        "delete.retention.ms", "file.delete.delay.ms", "flush.messages", "flush.ms",
-        "follower.replication.throttled.replicas", "index.interval.bytes", "leader.replication.throttled.replicas",
-        "local.retention.bytes", "local.retention.ms", "max.compaction.lag.ms", "max.message.bytes",
-        "message.timestamp.after.max.ms", "message.timestamp.before.max.ms", "message.timestamp.type",
-        "min.cleanable.dirty.ratio", "min.compaction.lag.ms", "min.insync.replicas", "preallocate",
-        "remote.storage.enable", "retention.bytes", "retention.ms", "segment.bytes", "segment.index.bytes",
-        "segment.jitter.ms", "segment.ms", "unclean.leader.election.enable",
+        "cleanup.policy",
+        "compression.gzip.level",
+        "compression.lz4.level",
+        "compression.type",
+        "compression.zstd.level",
+        "delete.retention.ms",
+        "file.delete.delay.ms",
+        "flush.messages",
+        "flush.ms",
+        "follower.replication.throttled.replicas",
+        "index.interval.bytes",
+        "leader.replication.throttled.replicas",
+        "local.retention.bytes",
+        "local.retention.ms",
+        "max.compaction.lag.ms",
+        "max.message.bytes",
+        "message.timestamp.after.max.ms",
+        "message.timestamp.before.max.ms",
+        "message.timestamp.type",
+        "min.cleanable.dirty.ratio",
+        "min.compaction.lag.ms",
+        "min.insync.replicas",
+        "preallocate",
+        "remote.storage.enable",
+        "retention.bytes",
+        "retention.ms",
+        "segment.bytes",
+        "segment.index.bytes",
+        "segment.jitter.ms",
+        "segment.ms",
+        "unclean.leader.election.enable",
     ] {
         assert!(keys.contains(&key), "{key} is missing");
     }
-    let selected = describe(&mut client, TOPIC, "t", Some(&["retention.ms", "segment.ms", "no.such.key"]));
+    let selected = describe(
+        &mut client,
+        TOPIC,
+        "t",
+        Some(&["retention.ms", "segment.ms", "no.such.key"]),
+    );
     let mut keys: Vec<&str> = selected.configs.iter().map(|config| &*config.name).collect();
     keys.sort_unstable();
     assert_eq!(keys, ["retention.ms", "segment.ms"]);
@@ -79,24 +116,52 @@ fn the_broker_is_described_by_its_id() {
     let mut client = connect(&broker);
     let all = describe(&mut client, BROKER, "3", None);
     assert_eq!(all.error_code, code::NONE);
-    let value = |key: &str| all.configs.iter().find(|config| &*config.name == key).and_then(|config| config.value.as_deref());
+    let value = |key: &str| {
+        all.configs
+            .iter()
+            .find(|config| &*config.name == key)
+            .and_then(|config| config.value.as_deref())
+    };
     assert_eq!(value("num.partitions"), Some("6"));
     for key in [
-        "default.replication.factor", "auto.create.topics.enable", "delete.topic.enable", "log.retention.ms",
-        "log.retention.bytes", "min.insync.replicas",
+        "default.replication.factor",
+        "auto.create.topics.enable",
+        "delete.topic.enable",
+        "log.retention.ms",
+        "log.retention.bytes",
+        "min.insync.replicas",
     ] {
-        assert!(all.configs.iter().any(|config| &*config.name == key), "{key} is missing");
+        assert!(
+            all.configs.iter().any(|config| &*config.name == key),
+            "{key} is missing"
+        );
     }
-    assert_eq!(describe(&mut client, BROKER, "4", None).error_code, code::INVALID_REQUEST);
-    assert_eq!(describe(&mut client, BROKER, "three", None).error_code, code::INVALID_REQUEST);
-    assert_eq!(describe(&mut client, BROKER, "", None).error_code, code::NONE, "the cluster default");
+    assert_eq!(
+        describe(&mut client, BROKER, "4", None).error_code,
+        code::INVALID_REQUEST
+    );
+    assert_eq!(
+        describe(&mut client, BROKER, "three", None).error_code,
+        code::INVALID_REQUEST
+    );
+    assert_eq!(
+        describe(&mut client, BROKER, "", None).error_code,
+        code::NONE,
+        "the cluster default"
+    );
 }
 
 #[test]
 fn unknown_resources() {
     // contract 66
     let (_broker, mut client) = start();
-    assert_eq!(describe(&mut client, TOPIC, "absent", None).error_code, code::UNKNOWN_TOPIC_OR_PARTITION);
-    assert_eq!(describe(&mut client, TOPIC, "a/b", None).error_code, code::INVALID_TOPIC_EXCEPTION);
+    assert_eq!(
+        describe(&mut client, TOPIC, "absent", None).error_code,
+        code::UNKNOWN_TOPIC_OR_PARTITION
+    );
+    assert_eq!(
+        describe(&mut client, TOPIC, "a/b", None).error_code,
+        code::INVALID_TOPIC_EXCEPTION
+    );
     assert_eq!(describe(&mut client, 99, "x", None).error_code, code::INVALID_REQUEST);
 }

@@ -7,9 +7,13 @@ use streamhouse_compat_tests::ops::{code, topic_name};
 use super::start;
 
 fn request(names: &[&str], limit: i32, cursor: Option<(&str, i32)>) -> DescribeTopicPartitionsRequest {
-    let topics = names.iter().map(|name| TopicRequest::default().with_name(topic_name(name)));
+    let topics = names
+        .iter()
+        .map(|name| TopicRequest::default().with_name(topic_name(name)));
     let cursor = cursor.map(|(name, index)| {
-        Cursor::default().with_topic_name(topic_name(name)).with_partition_index(index)
+        Cursor::default()
+            .with_topic_name(topic_name(name))
+            .with_partition_index(index)
     });
     DescribeTopicPartitionsRequest::default()
         .with_topics(topics.collect())
@@ -23,7 +27,10 @@ fn listed(reply: &DescribeTopicPartitionsResponse) -> Vec<(String, i32)> {
     topics
         .flat_map(|topic| {
             let name = topic.name.as_ref().map(|name| name.0.to_string()).unwrap_or_default();
-            topic.partitions.iter().map(move |partition| (name.clone(), partition.partition_index))
+            topic
+                .partitions
+                .iter()
+                .map(move |partition| (name.clone(), partition.partition_index))
         })
         .collect()
 }
@@ -39,7 +46,10 @@ fn an_empty_list_is_all_sorted_by_name() {
     let reply = client.call(0, &request(&[], 2000, None));
     assert_eq!(listed(&reply), expected);
     assert_eq!(reply.next_cursor, None);
-    assert_eq!(listed(&client.call(0, &request(&["c", "b", "a"], 2000, None))), expected);
+    assert_eq!(
+        listed(&client.call(0, &request(&["c", "b", "a"], 2000, None))),
+        expected
+    );
 }
 
 #[test]
@@ -52,7 +62,9 @@ fn the_cursor_walks_over_everything_once() {
     let mut walked = Vec::new();
     let mut cursor = None;
     for _ in 0..10 {
-        let at = cursor.as_ref().map(|(name, index): &(String, i32)| (name.as_str(), *index));
+        let at = cursor
+            .as_ref()
+            .map(|(name, index): &(String, i32)| (name.as_str(), *index));
         let reply = client.call(0, &request(&[], 2, at));
         let page = listed(&reply);
         assert!(page.len() <= 2, "{page:?}");
@@ -63,7 +75,9 @@ fn the_cursor_walks_over_everything_once() {
         }
     }
     let all = [("a", 3), ("b", 2), ("c", 4)].into_iter();
-    let all: Vec<_> = all.flat_map(|(name, count)| (0..count).map(move |index| (name.to_owned(), index))).collect();
+    let all: Vec<_> = all
+        .flat_map(|(name, count)| (0..count).map(move |index| (name.to_owned(), index)))
+        .collect();
     assert_eq!(walked, all);
 }
 

@@ -33,10 +33,26 @@ fn what_is_answered_at_once() {
     let (_broker, mut client) = start();
     client.create_topic("t", 2);
     client.produce_ok("t", 0, BatchSpec::of(&["a"]).encode());
-    assert_eq!(texts(&only(client.call(12, &patient("t", 0, 1).with_max_wait_ms(0)))), [""; 0], "max_wait 0");
-    assert_eq!(texts(&only(client.call(12, &patient("t", 0, 1).with_max_wait_ms(-5)))), [""; 0], "max_wait below 0");
-    assert_eq!(texts(&only(client.call(12, &patient("t", 1, 0).with_min_bytes(0)))), [""; 0], "min_bytes 0");
-    assert_eq!(texts(&only(client.call(12, &patient("t", 0, 0)))), ["a"], "enough bytes");
+    assert_eq!(
+        texts(&only(client.call(12, &patient("t", 0, 1).with_max_wait_ms(0)))),
+        [""; 0],
+        "max_wait 0"
+    );
+    assert_eq!(
+        texts(&only(client.call(12, &patient("t", 0, 1).with_max_wait_ms(-5)))),
+        [""; 0],
+        "max_wait below 0"
+    );
+    assert_eq!(
+        texts(&only(client.call(12, &patient("t", 1, 0).with_min_bytes(0)))),
+        [""; 0],
+        "min_bytes 0"
+    );
+    assert_eq!(
+        texts(&only(client.call(12, &patient("t", 0, 0)))),
+        ["a"],
+        "enough bytes"
+    );
     let mut nothing = patient("t", 0, 0).with_min_bytes(FOREVER_MS);
     nothing.topics.clear();
     assert!(client.call(12, &nothing).responses.is_empty(), "no partitions");
@@ -57,12 +73,16 @@ fn appends_wake_it() {
     for (offset, acks) in (0i64..).zip([-1, 1, 0, 1, -1, 0]) {
         let correlation_id = consumer.send(12, &patient("t", 0, offset));
         let value = format!("acks={acks}");
-        let request = streamhouse_compat_tests::ops::produce_request("t", acks, &[(0, BatchSpec::of(&[&value]).encode())]);
+        let request =
+            streamhouse_compat_tests::ops::produce_request("t", acks, &[(0, BatchSpec::of(&[&value]).encode())]);
         let produced = producer.send(9, &request);
         if acks != 0 {
             producer.receive::<kafka_protocol::messages::ProduceRequest>(9, produced);
         }
-        assert_eq!(texts(&only(consumer.receive::<FetchRequest>(12, correlation_id))), [value]);
+        assert_eq!(
+            texts(&only(consumer.receive::<FetchRequest>(12, correlation_id))),
+            [value]
+        );
     }
 }
 
@@ -74,13 +94,19 @@ fn it_waits_for_min_bytes() {
     let mut consumer = connect(&broker);
     let batch = BatchSpec::of(&[&"x".repeat(100)]).encode();
     let partitions = vec![fetch_partition(0, 0), fetch_partition(1, 0)];
-    let request = fetch_request("t", partitions).with_max_wait_ms(FOREVER_MS).with_min_bytes(3 * batch.len() as i32);
+    let request = fetch_request("t", partitions)
+        .with_max_wait_ms(FOREVER_MS)
+        .with_min_bytes(3 * batch.len() as i32);
     let correlation_id = consumer.send(12, &request);
     for partition in [0, 1, 1] {
         producer.produce_ok("t", partition, batch.clone());
     }
     let reply = consumer.receive::<FetchRequest>(12, correlation_id);
-    let bytes: usize = reply.responses[0].partitions.iter().map(|p| p.records.as_ref().map_or(0, Bytes::len)).sum();
+    let bytes: usize = reply.responses[0]
+        .partitions
+        .iter()
+        .map(|p| p.records.as_ref().map_or(0, Bytes::len))
+        .sum();
     assert_eq!(bytes, 3 * batch.len());
 }
 
@@ -91,7 +117,11 @@ fn it_gives_up_after_max_wait() {
     client.create_topic("t", 1);
     client.produce_ok("t", 0, BatchSpec::of(&["a"]).encode());
     let request = patient("t", 0, 0).with_min_bytes(1 << 20).with_max_wait_ms(200);
-    assert_eq!(texts(&only(client.call(12, &request))), ["a"], "it returns what is there");
+    assert_eq!(
+        texts(&only(client.call(12, &request))),
+        ["a"],
+        "it returns what is there"
+    );
 }
 
 /// A topic of two partitions with five batches of about 1,000 bytes each.
@@ -118,7 +148,10 @@ fn sizes(reply: &FetchResponse) -> Vec<(i32, usize, usize)> {
 }
 
 fn batch_counts(reply: &FetchResponse) -> Vec<(i32, usize)> {
-    sizes(reply).into_iter().map(|(partition, _, batches)| (partition, batches)).collect()
+    sizes(reply)
+        .into_iter()
+        .map(|(partition, _, batches)| (partition, batches))
+        .collect()
 }
 
 #[test]
@@ -130,14 +163,21 @@ fn byte_budgets() {
         for partition_max in (0..7 * batch).step_by(batch / 3) {
             let limit = i32::try_from(partition_max).expect("small");
             let partitions = [0, 1].map(|partition| fetch_partition(partition, 0).with_partition_max_bytes(limit));
-            let request = fetch_request("t", partitions.to_vec()).with_max_bytes(i32::try_from(request_max).expect("small"));
+            let request =
+                fetch_request("t", partitions.to_vec()).with_max_bytes(i32::try_from(request_max).expect("small"));
             let found = sizes(&client.call(12, &request));
             let what = format!("request {request_max}, partition {partition_max}, a batch {batch}: {found:?}");
             assert!(found[0].2 >= 1, "the first returns a batch: {what}");
             let total: usize = found.iter().map(|(_, bytes, _)| bytes).sum();
             assert!(total <= request_max.max(batch), "{what}");
-            assert!(found.iter().all(|(_, bytes, _)| *bytes <= partition_max.max(batch)), "{what}");
-            assert!(found[1].1 == 0 || found[1].1 <= partition_max, "only the first may exceed its limit: {what}");
+            assert!(
+                found.iter().all(|(_, bytes, _)| *bytes <= partition_max.max(batch)),
+                "{what}"
+            );
+            assert!(
+                found[1].1 == 0 || found[1].1 <= partition_max,
+                "only the first may exceed its limit: {what}"
+            );
         }
     }
     let unlimited = fetch_request("t", vec![fetch_partition(0, 0), fetch_partition(1, 0)]);
@@ -192,7 +232,10 @@ fn the_brokers_own_limit_counts_too() {
     let mut client = connect(&broker);
     ten_batches(&mut client);
     let request = fetch_request("t", vec![fetch_partition(0, 0), fetch_partition(1, 0)]);
-    let bytes: usize = sizes(&client.call(12, &request)).iter().map(|(_, bytes, _)| bytes).sum();
+    let bytes: usize = sizes(&client.call(12, &request))
+        .iter()
+        .map(|(_, bytes, _)| bytes)
+        .sum();
     assert!((900..=4096).contains(&bytes), "{bytes}");
 }
 
@@ -215,7 +258,10 @@ fn offsets_out_of_range() {
     client.create_topic("t", 1);
     client.produce_ok("t", 0, BatchSpec::of(&["0", "1", "2"]).encode());
     let end = client.fetch("t", 0, 3);
-    assert_eq!((end.error_code, end.high_watermark, end.log_start_offset), (code::NONE, 3, 0));
+    assert_eq!(
+        (end.error_code, end.high_watermark, end.log_start_offset),
+        (code::NONE, 3, 0)
+    );
     for offset in [4, 1000, -1, i64::MAX, i64::MIN] {
         let part = client.fetch("t", 0, offset);
         assert_eq!(part.error_code, code::OFFSET_OUT_OF_RANGE, "{offset}");
@@ -251,7 +297,11 @@ fn nothing_is_a_zero_length_and_not_null() {
             }
             let part = only(client.call(version, &request));
             assert_eq!(part.records, Some(Bytes::new()), "v{version}");
-            assert_eq!(part.aborted_transactions.is_some(), isolation == 1, "v{version}, isolation {isolation}");
+            assert_eq!(
+                part.aborted_transactions.is_some(),
+                isolation == 1,
+                "v{version}, isolation {isolation}"
+            );
         }
     }
 }
@@ -312,7 +362,10 @@ fn a_diverging_epoch_is_told() {
     assert_eq!((part.diverging_epoch.epoch, part.diverging_epoch.end_offset), (old, 3));
     assert!(part.records.unwrap_or_default().is_empty());
     let part = only(client.call(12, &fetched(3, old)));
-    assert_eq!((part.diverging_epoch.epoch, texts(&part)), (-1, vec!["3".to_owned(), "4".to_owned()]));
+    assert_eq!(
+        (part.diverging_epoch.epoch, texts(&part)),
+        (-1, vec!["3".to_owned(), "4".to_owned()])
+    );
     let part = only(client.call(12, &fetched(4, new)));
     assert_eq!(part.diverging_epoch.epoch, -1);
 }
@@ -348,13 +401,24 @@ fn a_large_log_is_read_from_everywhere() {
     for i in 0..120 {
         let size = if i % 4 == 0 { 90_000 } else { 300 };
         let values: Vec<String> = (0..2).map(|j| format!("{i}.{j} {}", "x".repeat(size))).collect();
-        client.produce_ok("t", 0, BatchSpec::of(&values.iter().map(String::as_str).collect::<Vec<_>>()).encode());
+        client.produce_ok(
+            "t",
+            0,
+            BatchSpec::of(&values.iter().map(String::as_str).collect::<Vec<_>>()).encode(),
+        );
         expected.extend(values);
     }
     for round in 0..3 {
         for offset in (0..240).step_by(10) {
-            let found: Vec<String> = client.read_all("t", 0, offset).iter().map(|record| record.text()).collect();
-            assert!(found == expected[offset as usize..], "round {round}, from offset {offset}");
+            let found: Vec<String> = client
+                .read_all("t", 0, offset)
+                .iter()
+                .map(|record| record.text())
+                .collect();
+            assert!(
+                found == expected[offset as usize..],
+                "round {round}, from offset {offset}"
+            );
         }
         match round {
             0 => broker.kill9(),

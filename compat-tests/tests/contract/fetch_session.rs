@@ -12,7 +12,9 @@ use uuid::Uuid;
 use super::{connect, start};
 
 fn request(session: (i32, i32), partitions: Vec<FetchPartition>) -> FetchRequest {
-    let mut request = fetch_request("t", partitions).with_session_id(session.0).with_session_epoch(session.1);
+    let mut request = fetch_request("t", partitions)
+        .with_session_id(session.0)
+        .with_session_epoch(session.1);
     if request.topics[0].partitions.is_empty() {
         request.topics.clear();
     }
@@ -21,7 +23,11 @@ fn request(session: (i32, i32), partitions: Vec<FetchPartition>) -> FetchRequest
 
 fn listed(reply: &FetchResponse) -> Vec<i32> {
     assert_eq!(reply.error_code, code::NONE);
-    reply.responses.iter().flat_map(|topic| topic.partitions.iter().map(|part| part.partition_index)).collect()
+    reply
+        .responses
+        .iter()
+        .flat_map(|topic| topic.partitions.iter().map(|part| part.partition_index))
+        .collect()
 }
 
 /// Opens a session over the first three partitions of `t` and returns its id.
@@ -58,9 +64,14 @@ fn incremental_replies_list_what_changed() {
     let reply = client.call(12, &request((id, 4), vec![fetch_partition(1, 1)]));
     assert_eq!(listed(&reply), [0; 0]);
     // Forgotten partitions are not listed any more.
-    let forgotten = ForgottenTopic::default().with_topic(topic_name("t")).with_partitions(vec![1]);
+    let forgotten = ForgottenTopic::default()
+        .with_topic(topic_name("t"))
+        .with_partitions(vec![1]);
     client.produce_ok("t", 1, BatchSpec::of(&["y"]).encode());
-    let reply = client.call(12, &request((id, 5), vec![]).with_forgotten_topics_data(vec![forgotten]));
+    let reply = client.call(
+        12,
+        &request((id, 5), vec![]).with_forgotten_topics_data(vec![forgotten]),
+    );
     assert_eq!(listed(&reply), [0; 0]);
 }
 
@@ -85,7 +96,11 @@ fn errors_of_sessions() {
     assert_eq!(error(&mut client, (id ^ 1, 1)), code::FETCH_SESSION_ID_NOT_FOUND);
     assert_eq!(error(&mut client, (id, 2)), code::INVALID_FETCH_SESSION_EPOCH);
     assert_eq!(error(&mut client, (id, 1)), code::NONE, "the session is unharmed");
-    assert_eq!(error(&mut client, (id, 1)), code::INVALID_FETCH_SESSION_EPOCH, "each epoch once");
+    assert_eq!(
+        error(&mut client, (id, 1)),
+        code::INVALID_FETCH_SESSION_EPOCH,
+        "each epoch once"
+    );
     // Epoch −1 with the id closes it.
     let last = client.call(12, &request((id, -1), vec![fetch_partition(0, 0)]));
     assert_eq!((last.error_code, last.session_id), (code::NONE, 0));
@@ -107,7 +122,9 @@ fn epoch_0_replaces_a_session() {
 #[test]
 fn the_cache_is_bounded() {
     // contract 55: no room answers with id 0, "no session", which is legal; or an older session goes.
-    let broker = Broker::builder().set("max.incremental.fetch.session.cache.slots", 3).start();
+    let broker = Broker::builder()
+        .set("max.incremental.fetch.session.cache.slots", 3)
+        .start();
     let mut client = connect(&broker);
     client.create_topic("t", 3);
     let mut ids = Vec::new();
@@ -118,7 +135,10 @@ fn the_cache_is_bounded() {
     }
     let given: Vec<i32> = ids.into_iter().filter(|id| *id != 0).collect();
     assert_eq!(given.iter().collect::<BTreeSet<_>>().len(), given.len(), "ids differ");
-    let alive = given.iter().filter(|id| client.call(12, &request((**id, 1), vec![])).error_code == code::NONE).count();
+    let alive = given
+        .iter()
+        .filter(|id| client.call(12, &request((**id, 1), vec![])).error_code == code::NONE)
+        .count();
     assert!((1..=3).contains(&alive), "{alive} sessions live in three slots");
 }
 
@@ -130,7 +150,11 @@ fn names_and_ids_do_not_mix() {
     let topic_id = client.topic_id("t");
     let id = open(&mut client);
     let mut by_id = request((id, 1), vec![]);
-    by_id.topics.push(FetchTopic::default().with_topic_id(topic_id).with_partitions(vec![fetch_partition(0, 0)]));
+    by_id.topics.push(
+        FetchTopic::default()
+            .with_topic_id(topic_id)
+            .with_partitions(vec![fetch_partition(0, 0)]),
+    );
     assert_eq!(client.call(13, &by_id).error_code, code::FETCH_SESSION_TOPIC_ID_ERROR);
 }
 
@@ -152,7 +176,11 @@ fn a_recreated_topic_is_noticed() {
     let mut reply = client.call(13, &request((id, 1), vec![]));
     assert_eq!(reply.error_code, code::NONE);
     let part = reply.responses.remove(0).partitions.remove(0);
-    assert!([code::UNKNOWN_TOPIC_ID, code::INCONSISTENT_TOPIC_ID].contains(&part.error_code), "{}", part.error_code);
+    assert!(
+        [code::UNKNOWN_TOPIC_ID, code::INCONSISTENT_TOPIC_ID].contains(&part.error_code),
+        "{}",
+        part.error_code
+    );
     assert!(part.records.unwrap_or_default().is_empty());
 }
 

@@ -15,7 +15,11 @@ fn no_coordinator_is_available() {
     for version in 4..=6 {
         let keys = vec![text("one"), text("two")];
         let reply = client.call(version, &FindCoordinatorRequest::default().with_coordinator_keys(keys));
-        let answers: Vec<_> = reply.coordinators.iter().map(|c| (c.key.to_string(), c.error_code)).collect();
+        let answers: Vec<_> = reply
+            .coordinators
+            .iter()
+            .map(|c| (c.key.to_string(), c.error_code))
+            .collect();
         let expected = ["one", "two"].map(|key| (key.to_owned(), code::COORDINATOR_NOT_AVAILABLE));
         assert_eq!(answers, expected, "v{version}");
     }

@@ -14,9 +14,13 @@ fn send(client: &mut RawClient, producer: (i64, i16), sequence: i32, count: usiz
 }
 
 fn batch(producer: (i64, i16), sequence: i32, count: usize) -> bytes::Bytes {
-    let values: Vec<String> = (0..count).map(|i| format!("{}/{}", producer.0, i64::from(sequence) + i as i64)).collect();
+    let values: Vec<String> = (0..count)
+        .map(|i| format!("{}/{}", producer.0, i64::from(sequence) + i as i64))
+        .collect();
     let values: Vec<&str> = values.iter().map(String::as_str).collect();
-    BatchSpec::of(&values).producer(producer.0, producer.1, sequence).encode()
+    BatchSpec::of(&values)
+        .producer(producer.0, producer.1, sequence)
+        .encode()
 }
 
 #[test]
@@ -29,13 +33,29 @@ fn a_repeated_batch_is_answered_and_not_appended() {
         assert_eq!(send(&mut client, producer, i * 2, 2), (code::NONE, i64::from(i) * 2));
     }
     for i in 2..7 {
-        assert_eq!(send(&mut client, producer, i * 2, 2), (code::NONE, i64::from(i) * 2), "batch {i}");
+        assert_eq!(
+            send(&mut client, producer, i * 2, 2),
+            (code::NONE, i64::from(i) * 2),
+            "batch {i}"
+        );
     }
     for i in 0..2 {
-        assert_eq!(send(&mut client, producer, i * 2, 2).0, code::OUT_OF_ORDER_SEQUENCE_NUMBER, "batch {i}");
+        assert_eq!(
+            send(&mut client, producer, i * 2, 2).0,
+            code::OUT_OF_ORDER_SEQUENCE_NUMBER,
+            "batch {i}"
+        );
     }
-    assert_eq!(send(&mut client, producer, 12, 1).0, code::OUT_OF_ORDER_SEQUENCE_NUMBER, "another range");
-    assert_eq!(send(&mut client, producer, 12, 3).0, code::OUT_OF_ORDER_SEQUENCE_NUMBER, "another range");
+    assert_eq!(
+        send(&mut client, producer, 12, 1).0,
+        code::OUT_OF_ORDER_SEQUENCE_NUMBER,
+        "another range"
+    );
+    assert_eq!(
+        send(&mut client, producer, 12, 3).0,
+        code::OUT_OF_ORDER_SEQUENCE_NUMBER,
+        "another range"
+    );
     assert_eq!(client.read_all("t", 0, 0).len(), 14);
 }
 
@@ -50,9 +70,15 @@ fn a_duplicate_that_races_its_original_has_the_same_answer() {
         let request = produce_request("t", -1, &[(0, batch(producer, sequence, 1))]);
         let first = client.send(9, &request);
         let second = other.send(9, &request);
-        for mut reply in [client.receive::<ProduceRequest>(9, first), other.receive::<ProduceRequest>(9, second)] {
+        for mut reply in [
+            client.receive::<ProduceRequest>(9, first),
+            other.receive::<ProduceRequest>(9, second),
+        ] {
             let answer = reply.responses.remove(0).partition_responses.remove(0);
-            assert_eq!((answer.error_code, answer.base_offset), (code::NONE, i64::from(sequence)));
+            assert_eq!(
+                (answer.error_code, answer.base_offset),
+                (code::NONE, i64::from(sequence))
+            );
         }
         // contract 39: once answered it is durable, so it is visible.
         assert!(client.fetch("t", 0, 0).high_watermark > i64::from(sequence));
@@ -68,7 +94,11 @@ fn sequences_have_no_gaps() {
     let producer = client.init_producer_id();
     assert_eq!(send(&mut client, producer, 0, 3), (code::NONE, 0));
     for wrong in [2, 4, 100, i32::MAX] {
-        assert_eq!(send(&mut client, producer, wrong, 1).0, code::OUT_OF_ORDER_SEQUENCE_NUMBER, "{wrong}");
+        assert_eq!(
+            send(&mut client, producer, wrong, 1).0,
+            code::OUT_OF_ORDER_SEQUENCE_NUMBER,
+            "{wrong}"
+        );
     }
     assert_eq!(send(&mut client, producer, 3, 1), (code::NONE, 3));
 }
@@ -85,7 +115,11 @@ fn sequences_wrap_to_zero() {
     assert_eq!(send(&mut client, producer, 0, 1), (code::NONE, 3));
     let other = client.init_producer_id();
     assert_eq!(send(&mut client, other, i32::MAX - 1, 4), (code::NONE, 4));
-    assert_eq!(send(&mut client, other, i32::MAX - 1, 4), (code::NONE, 4), "a duplicate over the wrap");
+    assert_eq!(
+        send(&mut client, other, i32::MAX - 1, 4),
+        (code::NONE, 4),
+        "a duplicate over the wrap"
+    );
     assert_eq!(send(&mut client, other, 2, 1), (code::NONE, 8));
 }
 
@@ -96,9 +130,15 @@ fn epochs_fence() {
     client.create_topic("t", 1);
     let (producer_id, epoch) = client.init_producer_id();
     assert_eq!(send(&mut client, (producer_id, epoch), 0, 1), (code::NONE, 0));
-    assert_eq!(send(&mut client, (producer_id, epoch + 1), 1, 1).0, code::OUT_OF_ORDER_SEQUENCE_NUMBER);
+    assert_eq!(
+        send(&mut client, (producer_id, epoch + 1), 1, 1).0,
+        code::OUT_OF_ORDER_SEQUENCE_NUMBER
+    );
     assert_eq!(send(&mut client, (producer_id, epoch + 1), 0, 1), (code::NONE, 1));
-    assert_eq!(send(&mut client, (producer_id, epoch), 1, 1).0, code::INVALID_PRODUCER_EPOCH);
+    assert_eq!(
+        send(&mut client, (producer_id, epoch), 1, 1).0,
+        code::INVALID_PRODUCER_EPOCH
+    );
     assert_eq!(send(&mut client, (producer_id, epoch + 1), 1, 1), (code::NONE, 2));
 }
 
@@ -143,9 +183,16 @@ fn producers_are_known_after_restarts() {
         broker.restart();
         client = connect(&broker);
         for sequence in (next - 5).max(0)..next {
-            assert_eq!(send(&mut client, producer, sequence, 1), (code::NONE, i64::from(sequence)), "round {round}");
+            assert_eq!(
+                send(&mut client, producer, sequence, 1),
+                (code::NONE, i64::from(sequence)),
+                "round {round}"
+            );
         }
-        assert_eq!(send(&mut client, producer, next + 1, 1).0, code::OUT_OF_ORDER_SEQUENCE_NUMBER);
+        assert_eq!(
+            send(&mut client, producer, next + 1, 1).0,
+            code::OUT_OF_ORDER_SEQUENCE_NUMBER
+        );
     }
     assert_eq!(client.read_all("t", 0, 0).len(), next as usize);
 }
@@ -157,9 +204,14 @@ fn producers_are_known_after_retention_took_their_records() {
     let mut client = connect(&broker);
     client.create_topic_with("t", 1, &[("retention.ms", "1000000"), ("segment.ms", "1")]);
     let producer = client.init_producer_id();
-    let old = BatchSpec::of(&["old"]).base_timestamp(1_000).producer(producer.0, producer.1, 0).encode();
+    let old = BatchSpec::of(&["old"])
+        .base_timestamp(1_000)
+        .producer(producer.0, producer.1, 0)
+        .encode();
     assert_eq!(client.produce_ok("t", 0, old.clone()), 0);
-    eventually("retention", || (client.fetch("t", 0, 1).log_start_offset == 1).then_some(()));
+    eventually("retention", || {
+        (client.fetch("t", 0, 1).log_start_offset == 1).then_some(())
+    });
     assert_eq!(client.produce_ok("t", 0, old), 0, "a duplicate");
     assert_eq!(send(&mut client, producer, 2, 1).0, code::OUT_OF_ORDER_SEQUENCE_NUMBER);
     assert_eq!(send(&mut client, producer, 1, 1), (code::NONE, 1));
@@ -177,7 +229,9 @@ fn silent_producers_are_forgotten() {
     let producer = client.init_producer_id();
     assert_eq!(send(&mut client, producer, 0, 1), (code::NONE, 0));
     assert_eq!(send(&mut client, producer, 10, 1).0, code::OUT_OF_ORDER_SEQUENCE_NUMBER);
-    eventually("the producer to expire", || (send(&mut client, producer, 10, 1).0 == code::NONE).then_some(()));
+    eventually("the producer to expire", || {
+        (send(&mut client, producer, 10, 1).0 == code::NONE).then_some(())
+    });
 }
 
 #[test]
@@ -191,8 +245,17 @@ fn a_refused_batch_leaves_no_trace() {
     let large = "x".repeat(2000);
     let wrong = [
         (BatchSpec { crc: Some(1), ..next() }, code::CORRUPT_MESSAGE),
-        (BatchSpec { records_bytes: Some(bytes::Bytes::from_static(&[9, 9])), ..next() }, code::INVALID_RECORD),
-        (BatchSpec::of(&[&large]).producer(producer.0, producer.1, 1), code::MESSAGE_TOO_LARGE),
+        (
+            BatchSpec {
+                records_bytes: Some(bytes::Bytes::from_static(&[9, 9])),
+                ..next()
+            },
+            code::INVALID_RECORD,
+        ),
+        (
+            BatchSpec::of(&[&large]).producer(producer.0, producer.1, 1),
+            code::MESSAGE_TOO_LARGE,
+        ),
     ];
     for (batch, error) in wrong {
         assert_eq!(client.produce("t", 0, -1, batch.encode()).error_code, error);

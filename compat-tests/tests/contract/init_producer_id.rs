@@ -53,5 +53,8 @@ fn a_transactional_id_finds_no_coordinator_yet() {
         .with_producer_id((-1).into())
         .with_producer_epoch(-1);
     let reply = client.call(4, &request);
-    assert_eq!((reply.error_code, reply.producer_id.0), (code::COORDINATOR_NOT_AVAILABLE, -1));
+    assert_eq!(
+        (reply.error_code, reply.producer_id.0),
+        (code::COORDINATOR_NOT_AVAILABLE, -1)
+    );
 }

@@ -5,7 +5,7 @@ use kafka_protocol::messages::{ApiVersionsRequest, MetadataRequest};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use streamhouse_compat_tests::raw::{encode_request, header_bytes};
-use streamhouse_compat_tests::{Broker, RawClient};
+use streamhouse_compat_tests::{Broker, RawClient, eventually};
 
 use super::{connect, start};
 
@@ -27,8 +27,16 @@ fn an_array_count_that_cannot_be() {
     let (mut broker, mut bystander) = start();
     let rss = broker.rss_peak_bytes();
     let mut client = connect(&broker);
-    client.send_bytes(&hex("0000000e 0003 0000 00000001 ffff 7fffffff")).expect("the broker reads");
+    let lines = broker.log().lines().count();
+    client
+        .send_bytes(&hex("0000000e 0003 0000 00000001 ffff 7fffffff"))
+        .expect("the broker reads");
     client.expect_close();
+    let said = eventually("a line about it", || {
+        let said: Vec<String> = broker.log().lines().skip(lines).map(str::to_owned).collect();
+        (!said.is_empty()).then_some(said)
+    });
+    assert_eq!(said.len(), 1, "one line: {said:?}");
     // The same idea in every array of every request is the protocol crate's test; here two nested ones and a compact one.
     let nested: [(i16, i16, &str); 3] = [
         (0, 3, "ffff 0001 00000001 7fffffff"),
@@ -66,7 +74,9 @@ fn announced_bytes_cost_nothing_until_they_come() {
     let mut open = Vec::new();
     for _ in 0..50 {
         let mut client = connect(&broker);
-        client.send_bytes(&(100i32 << 20).to_be_bytes()).expect("the broker reads");
+        client
+            .send_bytes(&(100i32 << 20).to_be_bytes())
+            .expect("the broker reads");
         client.send_bytes(&[0; 100]).expect("the broker reads");
         open.push(client);
     }
@@ -92,7 +102,10 @@ fn other_protocols() {
     // contract 4: HTTP, TLS and an end in mid-frame.
     let (mut broker, mut bystander) = start();
     let rss = broker.rss_peak_bytes();
-    for bytes in [&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..], &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..]] {
+    for bytes in [
+        &b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..],
+        &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
+    ] {
         let mut client = connect(&broker);
         client.send_bytes(bytes).expect("the broker reads");
         client.expect_close();
@@ -117,7 +130,13 @@ fn garbage_of_every_api() {
         let mut frame: BytesMut = header_bytes(api_key, version, 1, random.random());
         let length = random.random_range(0..200);
         // Mostly zeros parse further than noise does.
-        frame.extend((0..length).map(|_| if random.random_bool(0.8) { 0 } else { random.random::<u8>() }));
+        frame.extend((0..length).map(|_| {
+            if random.random_bool(0.8) {
+                0
+            } else {
+                random.random::<u8>()
+            }
+        }));
         if client.send_frame(&frame).is_ok() {
             let _ = client.stream().shutdown(std::net::Shutdown::Write);
             // What comes is a whole frame or the end; read_frame panics on anything else.
@@ -130,5 +149,7 @@ fn garbage_of_every_api() {
 fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
     let pairs = digits.chunks(2).map(|pair| std::str::from_utf8(pair).expect("ASCII"));
-    pairs.map(|pair| u8::from_str_radix(pair, 16).expect("two hex digits")).collect()
+    pairs
+        .map(|pair| u8::from_str_radix(pair, 16).expect("two hex digits"))
+        .collect()
 }

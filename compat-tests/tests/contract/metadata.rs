@@ -12,17 +12,27 @@ use uuid::Uuid;
 use super::{connect, start};
 
 fn named(names: &[&str], create: bool) -> MetadataRequest {
-    let topics = names.iter().map(|name| MetadataRequestTopic::default().with_name(Some(topic_name(name))));
-    MetadataRequest::default().with_topics(Some(topics.collect())).with_allow_auto_topic_creation(create)
+    let topics = names
+        .iter()
+        .map(|name| MetadataRequestTopic::default().with_name(Some(topic_name(name))));
+    MetadataRequest::default()
+        .with_topics(Some(topics.collect()))
+        .with_allow_auto_topic_creation(create)
 }
 
 fn by_id(id: Uuid) -> MetadataRequest {
     let topic = MetadataRequestTopic::default().with_name(None).with_topic_id(id);
-    MetadataRequest::default().with_topics(Some(vec![topic])).with_allow_auto_topic_creation(true)
+    MetadataRequest::default()
+        .with_topics(Some(vec![topic]))
+        .with_allow_auto_topic_creation(true)
 }
 
 fn names(reply: &MetadataResponse) -> BTreeSet<String> {
-    reply.topics.iter().filter_map(|topic| topic.name.as_ref().map(|name| name.0.to_string())).collect()
+    reply
+        .topics
+        .iter()
+        .filter_map(|topic| topic.name.as_ref().map(|name| name.0.to_string()))
+        .collect()
 }
 
 #[test]
@@ -34,8 +44,16 @@ fn null_is_all_and_empty_is_none() {
     let all = BTreeSet::from(["a".to_owned(), "b".to_owned()]);
     assert_eq!(names(&client.call(0, &named(&[], true))), all);
     for version in 1..=13 {
-        assert_eq!(names(&client.call(version, &MetadataRequest::default().with_topics(None))), all, "v{version}");
-        assert_eq!(names(&client.call(version, &named(&[], true))), BTreeSet::new(), "v{version}");
+        assert_eq!(
+            names(&client.call(version, &MetadataRequest::default().with_topics(None))),
+            all,
+            "v{version}"
+        );
+        assert_eq!(
+            names(&client.call(version, &named(&[], true))),
+            BTreeSet::new(),
+            "v{version}"
+        );
     }
 }
 
@@ -55,7 +73,10 @@ fn topics_are_created_when_all_three_agree() {
         }
     });
     assert_eq!(created.partitions.len(), 3);
-    assert_eq!(names(&client.call(12, &MetadataRequest::default().with_topics(None))), BTreeSet::from(["wanted".to_owned()]));
+    assert_eq!(
+        names(&client.call(12, &MetadataRequest::default().with_topics(None))),
+        BTreeSet::from(["wanted".to_owned()])
+    );
 
     let broker = Broker::builder().set("auto.create.topics.enable", false).start();
     let mut client = connect(&broker);
@@ -88,13 +109,19 @@ fn many_clients_create_a_topic_once_and_never_see_it_half() {
                 let mut client = streamhouse_compat_tests::RawClient::connect(addr);
                 eventually("the created topic", || {
                     let topic = client.call(12, &named(&["once"], true)).topics.remove(0);
-                    assert!(topic.error_code != code::NONE || !topic.partitions.is_empty(), "contract 19");
+                    assert!(
+                        topic.error_code != code::NONE || !topic.partitions.is_empty(),
+                        "contract 19"
+                    );
                     (topic.error_code == code::NONE).then_some(topic.topic_id)
                 })
             })
         })
         .collect();
-    let ids: BTreeSet<Uuid> = threads.into_iter().map(|thread| thread.join().expect("no panic")).collect();
+    let ids: BTreeSet<Uuid> = threads
+        .into_iter()
+        .map(|thread| thread.join().expect("no panic"))
+        .collect();
     assert_eq!(ids, BTreeSet::from([client.topic_id("once")]));
 }
 
@@ -106,7 +133,10 @@ fn topics_are_found_by_id() {
     let id = client.topic_id("t");
     for version in 12..=13 {
         let topic = client.call(version, &by_id(id)).topics.remove(0);
-        assert_eq!((topic.error_code, topic.name, topic.topic_id), (code::NONE, Some(topic_name("t")), id));
+        assert_eq!(
+            (topic.error_code, topic.name, topic.topic_id),
+            (code::NONE, Some(topic_name("t")), id)
+        );
         let unknown = client.call(version, &by_id(Uuid::from_u128(77))).topics.remove(0);
         assert_eq!((unknown.error_code, unknown.name), (code::UNKNOWN_TOPIC_ID, None));
         assert_eq!(unknown.topic_id, Uuid::from_u128(77));
@@ -150,10 +180,16 @@ fn the_cluster_is_one_live_broker_with_a_stable_id() {
     for reply in [&after] {
         let node = &reply.brokers[0];
         assert_eq!(reply.controller_id, node.node_id);
-        assert_eq!((&*node.host, node.port), ("127.0.0.1", i32::from(broker.kafka_addr().port())));
+        assert_eq!(
+            (&*node.host, node.port),
+            ("127.0.0.1", i32::from(broker.kafka_addr().port()))
+        );
         for partition in &reply.topics[0].partitions {
             assert_eq!(partition.leader_id, node.node_id);
-            assert_eq!((partition.replica_nodes.as_slice(), partition.isr_nodes.as_slice()), (&[node.node_id][..], &[node.node_id][..]));
+            assert_eq!(
+                (partition.replica_nodes.as_slice(), partition.isr_nodes.as_slice()),
+                (&[node.node_id][..], &[node.node_id][..])
+            );
             assert!(partition.offline_replicas.is_empty());
         }
     }
@@ -196,6 +232,9 @@ fn an_unknown_topic_spoils_nothing() {
     let mut reply = client.call(12, &named(&["absent", "known"], false));
     reply.topics.sort_by_key(|topic| topic.error_code);
     assert_eq!(reply.topics[0].name, Some(topic_name("known")));
-    assert_eq!((reply.topics[1].error_code, &reply.topics[1].name), (code::UNKNOWN_TOPIC_OR_PARTITION, &Some(topic_name("absent"))));
+    assert_eq!(
+        (reply.topics[1].error_code, &reply.topics[1].name),
+        (code::UNKNOWN_TOPIC_OR_PARTITION, &Some(topic_name("absent")))
+    );
     assert!(reply.brokers[0].rack.as_ref().is_none_or(|rack| *rack != text("")));
 }

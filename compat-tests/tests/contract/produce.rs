@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use kafka_protocol::messages::ProduceRequest;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::{ApiVersionsRequest, CreateTopicsRequest};
 use streamhouse_compat_tests::ops::{code, new_topic, produce_request, topic_name};
 use streamhouse_compat_tests::records::{BatchSpec, Codec, now_ms};
-use kafka_protocol::messages::{ApiVersionsRequest, CreateTopicsRequest};
 use uuid::Uuid;
 
 use super::{connect, start};
@@ -32,7 +32,10 @@ fn acks_0_gets_no_bytes_back() {
     let (_broker, mut client) = start();
     client.create_topic("t", 1);
     for i in 0..50 {
-        client.send(9, &produce_request("t", 0, &[(0, BatchSpec::of(&[&i.to_string()]).encode())]));
+        client.send(
+            9,
+            &produce_request("t", 0, &[(0, BatchSpec::of(&[&i.to_string()]).encode())]),
+        );
     }
     let correlation_id = client.send(0, &ApiVersionsRequest::default());
     client.receive::<ApiVersionsRequest>(0, correlation_id);
@@ -63,7 +66,9 @@ fn min_insync_replicas_never_refuses() {
     // contract 26: one fsynced copy; the numbers are stored and described.
     let (_broker, mut client) = start();
     let topic = new_topic("t", 1, &[("min.insync.replicas", "2")]).with_replication_factor(3);
-    let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(9);
+    let request = CreateTopicsRequest::default()
+        .with_topics(vec![topic])
+        .with_timeout_ms(9);
     assert_eq!(client.call(7, &request).topics[0].error_code, code::NONE);
     assert_eq!(client.produce_ok("t", 0, BatchSpec::of(&["x"]).encode()), 0);
 }
@@ -75,7 +80,12 @@ fn what_timed_out_stays() {
     client.create_topic("t", 1);
     for expected in 0..10 {
         let request = produce_request("t", -1, &[(0, BatchSpec::of(&["x"]).encode())]).with_timeout_ms(0);
-        let answer = client.call(9, &request).responses.remove(0).partition_responses.remove(0);
+        let answer = client
+            .call(9, &request)
+            .responses
+            .remove(0)
+            .partition_responses
+            .remove(0);
         match answer.error_code {
             code::NONE => assert_eq!(answer.base_offset, expected),
             other => assert_eq!((other, answer.base_offset), (7, -1), "REQUEST_TIMED_OUT or success"),
@@ -93,14 +103,27 @@ fn a_partition_takes_exactly_one_batch() {
     let one = BatchSpec::of(&["x"]).encode();
     let two = Bytes::from([one.clone(), one.clone()].concat());
     let trailing = Bytes::from([&one[..], &[0, 0, 0]].concat());
-    for (what, records) in [("empty", Bytes::new()), ("two", two), ("trailing", trailing), ("cut", one.slice(..one.len() - 1))] {
+    for (what, records) in [
+        ("empty", Bytes::new()),
+        ("two", two),
+        ("trailing", trailing),
+        ("cut", one.slice(..one.len() - 1)),
+    ] {
         let error = client.produce("t", 0, -1, records).error_code;
         // Kafka takes a batch that is longer than the records field for corrupt.
-        assert!(error == code::INVALID_RECORD || (what == "cut" && error == code::CORRUPT_MESSAGE), "{what}: {error}");
+        assert!(
+            error == code::INVALID_RECORD || (what == "cut" && error == code::CORRUPT_MESSAGE),
+            "{what}: {error}"
+        );
     }
     let mut request = produce_request("t", -1, &[(0, one)]);
     request.topic_data[0].partition_data[0].records = None;
-    let answer = client.call(9, &request).responses.remove(0).partition_responses.remove(0);
+    let answer = client
+        .call(9, &request)
+        .responses
+        .remove(0)
+        .partition_responses
+        .remove(0);
     assert_eq!(answer.error_code, code::INVALID_RECORD, "null");
     assert_eq!(client.fetch("t", 0, 0).high_watermark, 0);
 }
@@ -113,7 +136,11 @@ fn old_magic_is_refused() {
     for magic in [0, 1, 3, -1] {
         let mut batch = BatchSpec::of(&["x"]);
         batch.magic = magic;
-        assert_eq!(client.produce("t", 0, -1, batch.encode()).error_code, code::INVALID_RECORD, "magic {magic}");
+        assert_eq!(
+            client.produce("t", 0, -1, batch.encode()).error_code,
+            code::INVALID_RECORD,
+            "magic {magic}"
+        );
     }
 }
 
@@ -124,8 +151,17 @@ fn zstd_needs_version_7() {
     client.create_topic("t", 1);
     let request = produce_request("t", -1, &[(0, BatchSpec::of(&["x"]).codec(Codec::Zstd).encode())]);
     for version in 3..=10 {
-        let answer = client.call(version, &request).responses.remove(0).partition_responses.remove(0);
-        let expected = if version < 7 { code::UNSUPPORTED_COMPRESSION_TYPE } else { code::NONE };
+        let answer = client
+            .call(version, &request)
+            .responses
+            .remove(0)
+            .partition_responses
+            .remove(0);
+        let expected = if version < 7 {
+            code::UNSUPPORTED_COMPRESSION_TYPE
+        } else {
+            code::NONE
+        };
         assert_eq!(answer.error_code, expected, "v{version}");
     }
 }
@@ -143,7 +179,10 @@ fn the_reply() {
     let mut bad = BatchSpec::of(&["x"]);
     bad.crc = Some(7);
     let answer = client.produce("t", 0, -1, bad.encode());
-    assert_eq!((answer.error_code, answer.base_offset, answer.log_append_time_ms), (code::CORRUPT_MESSAGE, -1, -1));
+    assert_eq!(
+        (answer.error_code, answer.base_offset, answer.log_append_time_ms),
+        (code::CORRUPT_MESSAGE, -1, -1)
+    );
 }
 
 #[test]
@@ -154,7 +193,11 @@ fn the_reply_with_log_append_time() {
     let before = now_ms();
     let answer = client.produce("t", 0, -1, BatchSpec::of(&["a"]).base_timestamp(5).encode());
     assert_eq!(answer.error_code, code::NONE);
-    assert!((before..=now_ms()).contains(&answer.log_append_time_ms), "{}", answer.log_append_time_ms);
+    assert!(
+        (before..=now_ms()).contains(&answer.log_append_time_ms),
+        "{}",
+        answer.log_append_time_ms
+    );
     assert_eq!(client.read_all("t", 0, 0)[0].timestamp, answer.log_append_time_ms);
 }
 
@@ -169,7 +212,9 @@ fn partitions_fail_independently() {
     let mut request = produce_request("t", -1, &[(0, bad.encode()), (1, good.clone()), (7, good.clone())]);
     let absent = PartitionProduceData::default().with_index(0).with_records(Some(good));
     request.topic_data.push(
-        TopicProduceData::default().with_name(topic_name("absent")).with_partition_data(vec![absent]),
+        TopicProduceData::default()
+            .with_name(topic_name("absent"))
+            .with_partition_data(vec![absent]),
     );
     let mut codes = Vec::new();
     for topic in client.call(9, &request).responses {
@@ -184,7 +229,10 @@ fn partitions_fail_independently() {
         ("t", 1, code::NONE),
         ("t", 7, code::UNKNOWN_TOPIC_OR_PARTITION),
     ];
-    assert_eq!(codes, expected.map(|(name, index, error)| (name.to_owned(), index, error)));
+    assert_eq!(
+        codes,
+        expected.map(|(name, index, error)| (name.to_owned(), index, error))
+    );
 }
 
 #[test]
@@ -199,10 +247,16 @@ fn version_13_names_topics_by_id() {
         request
     };
     let reply = client.call(13, &by_id(id)).responses.remove(0);
-    assert_eq!((reply.topic_id, reply.partition_responses[0].error_code), (id, code::NONE));
+    assert_eq!(
+        (reply.topic_id, reply.partition_responses[0].error_code),
+        (id, code::NONE)
+    );
     let unknown = Uuid::from_u128(99);
     let reply = client.call(13, &by_id(unknown)).responses.remove(0);
-    assert_eq!((reply.topic_id, reply.partition_responses[0].error_code), (unknown, code::UNKNOWN_TOPIC_ID));
+    assert_eq!(
+        (reply.topic_id, reply.partition_responses[0].error_code),
+        (unknown, code::UNKNOWN_TOPIC_ID)
+    );
     // A topic that was created again is another one.
     client.delete_topic("t");
     client.create_topic("t", 1);
@@ -241,7 +295,11 @@ fn acknowledged_records_survive_kill_9() {
         broker.restart();
         client = connect(&broker);
         for (partition, expected) in expected.iter().enumerate() {
-            let found: Vec<String> = client.read_all("t", partition as i32, 0).iter().map(|r| r.text()).collect();
+            let found: Vec<String> = client
+                .read_all("t", partition as i32, 0)
+                .iter()
+                .map(|r| r.text())
+                .collect();
             assert_eq!(&found, expected, "round {round}, partition {partition}");
         }
     }

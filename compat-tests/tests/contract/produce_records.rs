@@ -2,7 +2,9 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use streamhouse_compat_tests::ops::code;
-use streamhouse_compat_tests::records::{BatchSpec, Codec, NewRecord, encode_records, now_ms, put_varint, read_batches};
+use streamhouse_compat_tests::records::{
+    BatchSpec, Codec, NewRecord, encode_records, now_ms, put_varint, read_batches,
+};
 use streamhouse_compat_tests::{Broker, RawClient};
 
 use super::{connect, start};
@@ -46,8 +48,15 @@ fn the_default_size_limit_is_a_mebibyte_and_twelve() {
 fn a_batch_must_fit_a_segment() {
     // contract 29
     let (_broker, mut client) = start();
-    client.create_topic_with("t", 1, &[("max.message.bytes", "3000000"), ("segment.bytes", "1048576")]);
-    assert_eq!(error(&mut client, &BatchSpec::of(&[&"x".repeat(1_500_000)])), code::RECORD_LIST_TOO_LARGE);
+    client.create_topic_with(
+        "t",
+        1,
+        &[("max.message.bytes", "3000000"), ("segment.bytes", "1048576")],
+    );
+    assert_eq!(
+        error(&mut client, &BatchSpec::of(&[&"x".repeat(1_500_000)])),
+        code::RECORD_LIST_TOO_LARGE
+    );
     assert_eq!(error(&mut client, &BatchSpec::of(&[&"x".repeat(900_000)])), code::NONE);
 }
 
@@ -60,7 +69,11 @@ fn every_flipped_bit_is_noticed() {
     for at in (17..good.len()).step_by(3) {
         let mut bytes = BytesMut::from(&good[..]);
         bytes[at] ^= 0x40;
-        assert_eq!(client.produce("t", 0, -1, bytes.freeze()).error_code, code::CORRUPT_MESSAGE, "byte {at}");
+        assert_eq!(
+            client.produce("t", 0, -1, bytes.freeze()).error_code,
+            code::CORRUPT_MESSAGE,
+            "byte {at}"
+        );
     }
     assert_eq!(client.fetch("t", 0, 0).high_watermark, 0);
 }
@@ -77,7 +90,9 @@ fn offsets_and_epoch_are_stamped_in_place() {
             headers: vec![("k".to_owned(), Some(Bytes::from_static(b"1"))), ("k".to_owned(), None)],
             ..NewRecord::keyed("key", "value")
         };
-        let sent = BatchSpec::new(vec![record, NewRecord::default().at(-5)]).codec(codec).encode();
+        let sent = BatchSpec::new(vec![record, NewRecord::default().at(-5)])
+            .codec(codec)
+            .encode();
         let base_offset = client.produce_ok("t", 0, sent.clone());
         let fetched = client.fetch("t", 0, base_offset).records.expect("never null");
         let got = read_batches(&fetched).remove(0);
@@ -95,7 +110,11 @@ fn log_append_time_is_stamped_with_a_new_crc() {
     client.create_topic_with("t", 1, &[("message.timestamp.type", "LogAppendTime")]);
     let before = now_ms();
     for codec in Codec::ALL {
-        let base_offset = client.produce_ok("t", 0, BatchSpec::of(&["a", "b"]).base_timestamp(1).codec(codec).encode());
+        let base_offset = client.produce_ok(
+            "t",
+            0,
+            BatchSpec::of(&["a", "b"]).base_timestamp(1).codec(codec).encode(),
+        );
         let batch = read_batches(&client.fetch("t", 0, base_offset).records.expect("never null")).remove(0);
         assert!(batch.header.is_log_append_time(), "{}", codec.name());
         assert!(batch.header.max_timestamp >= before, "{}", codec.name());
@@ -110,15 +129,65 @@ fn what_a_client_may_not_send() {
     client.create_topic("t", 1);
     let good = || BatchSpec::of(&["a", "b"]);
     let wrong: [(&str, BatchSpec); 9] = [
-        ("base offset", BatchSpec { base_offset: 5, ..good() }),
-        ("last offset delta above", BatchSpec { last_offset_delta: Some(2), ..good() }),
-        ("last offset delta below", BatchSpec { last_offset_delta: Some(0), ..good() }),
-        ("negative last offset delta", BatchSpec { last_offset_delta: Some(-1), record_count: Some(0), ..good() }),
-        ("no records", BatchSpec { records: vec![], ..good() }),
-        ("negative count", BatchSpec { record_count: Some(-1), ..good() }),
-        ("control", BatchSpec { attributes: 0x20, ..good() }),
+        (
+            "base offset",
+            BatchSpec {
+                base_offset: 5,
+                ..good()
+            },
+        ),
+        (
+            "last offset delta above",
+            BatchSpec {
+                last_offset_delta: Some(2),
+                ..good()
+            },
+        ),
+        (
+            "last offset delta below",
+            BatchSpec {
+                last_offset_delta: Some(0),
+                ..good()
+            },
+        ),
+        (
+            "negative last offset delta",
+            BatchSpec {
+                last_offset_delta: Some(-1),
+                record_count: Some(0),
+                ..good()
+            },
+        ),
+        (
+            "no records",
+            BatchSpec {
+                records: vec![],
+                ..good()
+            },
+        ),
+        (
+            "negative count",
+            BatchSpec {
+                record_count: Some(-1),
+                ..good()
+            },
+        ),
+        (
+            "control",
+            BatchSpec {
+                attributes: 0x20,
+                ..good()
+            },
+        ),
         ("producer without sequence", good().producer(5, 0, -1)),
-        ("huge count", BatchSpec { record_count: Some(i32::MAX), last_offset_delta: Some(i32::MAX - 1), ..good() }),
+        (
+            "huge count",
+            BatchSpec {
+                record_count: Some(i32::MAX),
+                last_offset_delta: Some(i32::MAX - 1),
+                ..good()
+            },
+        ),
     ];
     for (what, batch) in wrong {
         assert_eq!(error(&mut client, &batch), code::INVALID_RECORD, "{what}");
@@ -166,10 +235,16 @@ fn the_framing_of_records_is_walked() {
     let (_broker, mut client) = start();
     client.create_topic("t", 1);
     for (what, records) in wrong_framings() {
-        let batch = BatchSpec { records_bytes: Some(records), ..BatchSpec::of(&["x"]) };
+        let batch = BatchSpec {
+            records_bytes: Some(records),
+            ..BatchSpec::of(&["x"])
+        };
         assert_eq!(error(&mut client, &batch), code::INVALID_RECORD, "{what}");
     }
-    let batch = BatchSpec { records_bytes: Some(raw_record(0, 0, -1, b"value", 0)), ..BatchSpec::of(&["x"]) };
+    let batch = BatchSpec {
+        records_bytes: Some(raw_record(0, 0, -1, b"value", 0)),
+        ..BatchSpec::of(&["x"])
+    };
     assert_eq!(error(&mut client, &batch), code::NONE);
 }
 
@@ -181,10 +256,24 @@ fn full_validation_walks_compressed_records_too() {
     client.create_topic("t", 1);
     for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
         for (what, records) in wrong_framings() {
-            let batch = BatchSpec { records_bytes: Some(records), ..BatchSpec::of(&["x"]) }.codec(codec);
-            assert_eq!(error(&mut client, &batch), code::INVALID_RECORD, "{what}, {}", codec.name());
+            let batch = BatchSpec {
+                records_bytes: Some(records),
+                ..BatchSpec::of(&["x"])
+            }
+            .codec(codec);
+            assert_eq!(
+                error(&mut client, &batch),
+                code::INVALID_RECORD,
+                "{what}, {}",
+                codec.name()
+            );
         }
-        assert_eq!(error(&mut client, &BatchSpec::of(&["x"]).codec(codec)), code::NONE, "{}", codec.name());
+        assert_eq!(
+            error(&mut client, &BatchSpec::of(&["x"]).codec(codec)),
+            code::NONE,
+            "{}",
+            codec.name()
+        );
     }
 }
 
@@ -199,11 +288,20 @@ fn a_decompression_bomb_costs_little() {
     let value = Bytes::from(vec![0u8; 256 << 20]);
     let records = encode_records(&[NewRecord::value(value)]);
     for codec in [Codec::Gzip, Codec::Zstd] {
-        let batch = BatchSpec { records_bytes: Some(records.clone()), ..BatchSpec::of(&["x"]) }.codec(codec).encode();
+        let batch = BatchSpec {
+            records_bytes: Some(records.clone()),
+            ..BatchSpec::of(&["x"])
+        }
+        .codec(codec)
+        .encode();
         assert!(batch.len() < 1 << 20, "the batch itself is within the limit");
         for topic in ["t", "recompressed"] {
             let error = client.produce(topic, 0, -1, batch.clone()).error_code;
-            assert!([code::INVALID_RECORD, code::MESSAGE_TOO_LARGE].contains(&error), "{topic} {}: {error}", codec.name());
+            assert!(
+                [code::INVALID_RECORD, code::MESSAGE_TOO_LARGE].contains(&error),
+                "{topic} {}: {error}",
+                codec.name()
+            );
         }
     }
     let grown = broker.rss_peak_bytes() - before;
@@ -216,8 +314,15 @@ fn unknown_codecs() {
     let (_broker, mut client) = start();
     client.create_topic("t", 1);
     for id in 5..8 {
-        let batch = BatchSpec { attributes: id, ..BatchSpec::of(&["x"]) };
-        assert_eq!(error(&mut client, &batch), code::UNSUPPORTED_COMPRESSION_TYPE, "codec {id}");
+        let batch = BatchSpec {
+            attributes: id,
+            ..BatchSpec::of(&["x"])
+        };
+        assert_eq!(
+            error(&mut client, &batch),
+            code::UNSUPPORTED_COMPRESSION_TYPE,
+            "codec {id}"
+        );
     }
 }
 
@@ -227,21 +332,39 @@ fn a_topic_may_choose_its_codec() {
     let (_broker, mut client) = start();
     for stored in Codec::ALL {
         let topic = format!("stored-{}", stored.name());
-        let config = if stored == Codec::None { "uncompressed" } else { stored.name() };
+        let config = if stored == Codec::None {
+            "uncompressed"
+        } else {
+            stored.name()
+        };
         client.create_topic_with(&topic, 1, &[("compression.type", config)]);
         for sent in Codec::ALL {
             let record = NewRecord {
                 headers: vec![("h".to_owned(), None), ("h".to_owned(), Some(Bytes::from_static(b"v")))],
                 ..NewRecord::keyed("key", "value".repeat(100)).at(3)
             };
-            let spec = BatchSpec::new(vec![record.clone(), NewRecord::default()]).codec(sent).base_timestamp(now_ms());
+            let spec = BatchSpec::new(vec![record.clone(), NewRecord::default()])
+                .codec(sent)
+                .base_timestamp(now_ms());
             let base_offset = client.produce_ok(&topic, 0, spec.encode());
             let batch = read_batches(&client.fetch(&topic, 0, base_offset).records.expect("never null")).remove(0);
-            assert_eq!(batch.header.compression_id(), stored.id(), "{} → {}", sent.name(), stored.name());
-            assert_eq!((&batch.records[0].key, &batch.records[0].value), (&record.key, &record.value));
+            assert_eq!(
+                batch.header.compression_id(),
+                stored.id(),
+                "{} → {}",
+                sent.name(),
+                stored.name()
+            );
+            assert_eq!(
+                (&batch.records[0].key, &batch.records[0].value),
+                (&record.key, &record.value)
+            );
             assert_eq!(batch.records[0].headers, record.headers);
             assert_eq!(batch.records[0].timestamp, spec.base_timestamp + 3);
-            assert_eq!((batch.records[1].offset, &batch.records[1].value), (base_offset + 1, &None));
+            assert_eq!(
+                (batch.records[1].offset, &batch.records[1].value),
+                (base_offset + 1, &None)
+            );
         }
     }
 }
@@ -250,7 +373,11 @@ fn a_topic_may_choose_its_codec() {
 fn the_size_is_checked_again_after_recompression() {
     // contract 33
     let (_broker, mut client) = start();
-    client.create_topic_with("t", 1, &[("compression.type", "uncompressed"), ("max.message.bytes", "10000")]);
+    client.create_topic_with(
+        "t",
+        1,
+        &[("compression.type", "uncompressed"), ("max.message.bytes", "10000")],
+    );
     let batch = BatchSpec::of(&[&"x".repeat(50_000)]).codec(Codec::Gzip);
     assert!(batch.encode().len() < 10_000);
     assert_eq!(error(&mut client, &batch), code::MESSAGE_TOO_LARGE);
@@ -272,7 +399,14 @@ fn recompressed_batches_stay_idempotent() {
 fn timestamps_out_of_range() {
     // contract 34
     let (_broker, mut client) = start();
-    client.create_topic_with("t", 1, &[("message.timestamp.before.max.ms", "60000"), ("message.timestamp.after.max.ms", "60000")]);
+    client.create_topic_with(
+        "t",
+        1,
+        &[
+            ("message.timestamp.before.max.ms", "60000"),
+            ("message.timestamp.after.max.ms", "60000"),
+        ],
+    );
     let at = |delta: i64| BatchSpec::of(&["x"]).base_timestamp(now_ms() + delta);
     assert_eq!(error(&mut client, &at(0)), code::NONE);
     assert_eq!(error(&mut client, &at(-30_000)), code::NONE);
@@ -297,14 +431,31 @@ fn compacted_topics_need_keys_and_all_bad_records_are_named() {
     // contract 34
     let (_broker, mut client) = start();
     client.create_topic_with("t", 1, &[("cleanup.policy", "compact")]);
-    let records = vec![NewRecord::keyed("k", "v"), NewRecord::value("v"), NewRecord::keyed("k", "v"), NewRecord::value("v")];
+    let records = vec![
+        NewRecord::keyed("k", "v"),
+        NewRecord::value("v"),
+        NewRecord::keyed("k", "v"),
+        NewRecord::value("v"),
+    ];
     for codec in [Codec::None, Codec::Gzip] {
         let answer = client.produce("t", 0, -1, BatchSpec::new(records.clone()).codec(codec).encode());
-        assert_eq!((answer.error_code, answer.base_offset), (code::INVALID_RECORD, -1), "{}", codec.name());
+        assert_eq!(
+            (answer.error_code, answer.base_offset),
+            (code::INVALID_RECORD, -1),
+            "{}",
+            codec.name()
+        );
         let named: Vec<i32> = answer.record_errors.iter().map(|error| error.batch_index).collect();
         assert_eq!(named, [1, 3], "{}", codec.name());
         assert!(answer.error_message.is_some());
     }
-    assert_eq!(client.fetch("t", 0, 0).high_watermark, 0, "one bad record fails the batch");
-    assert_eq!(error(&mut client, &BatchSpec::new(vec![NewRecord::keyed("k", "v")])), code::NONE);
+    assert_eq!(
+        client.fetch("t", 0, 0).high_watermark,
+        0,
+        "one bad record fails the batch"
+    );
+    assert_eq!(
+        error(&mut client, &BatchSpec::new(vec![NewRecord::keyed("k", "v")])),
+        code::NONE
+    );
 }

@@ -18,14 +18,24 @@ fn log_start(client: &mut RawClient) -> i64 {
 
 /// Appends one record of 600,000 bytes: two do not fit into a segment of 1 MiB.
 fn append(client: &mut RawClient, timestamp: i64) -> i64 {
-    client.produce_ok("t", 0, BatchSpec::of(&[&"x".repeat(600_000)]).base_timestamp(timestamp).encode())
+    client.produce_ok(
+        "t",
+        0,
+        BatchSpec::of(&[&"x".repeat(600_000)])
+            .base_timestamp(timestamp)
+            .encode(),
+    )
 }
 
 #[test]
 fn by_time_the_largest_timestamp_counts() {
     // contract 101: segments 0–1 are old, 2 has one fresh record among old ones and holds back what follows.
     let (mut broker, mut client) = start();
-    let configs = [("segment.bytes", "1048576"), ("retention.ms", "3600000"), ("message.timestamp.before.max.ms", "9223372036854775807")];
+    let configs = [
+        ("segment.bytes", "1048576"),
+        ("retention.ms", "3600000"),
+        ("message.timestamp.before.max.ms", "9223372036854775807"),
+    ];
     client.create_topic_with("t", 1, &configs);
     let old = now_ms() - 7_200_000;
     append(&mut client, old);
@@ -52,7 +62,10 @@ fn an_expired_active_segment_is_rolled_and_deleted() {
     }
     eventually("everything to go", || (log_start(&mut client) == 3).then_some(()));
     let part = client.fetch("t", 0, 3);
-    assert_eq!((part.error_code, part.high_watermark, part.log_start_offset), (code::NONE, 3, 3));
+    assert_eq!(
+        (part.error_code, part.high_watermark, part.log_start_offset),
+        (code::NONE, 3, 3)
+    );
     assert_eq!(append(&mut client, now_ms()), 3);
     assert_eq!(client.read_all("t", 0, 3).len(), 1);
 }
@@ -61,7 +74,15 @@ fn an_expired_active_segment_is_rolled_and_deleted() {
 fn by_size_the_oldest_go_while_the_rest_is_enough() {
     // contract 101: ten segments of 600 kB; 2.5 MB must stay: 5 segments are 3 MB, 4 would be 2.4 MB.
     let (_broker, mut client) = start();
-    client.create_topic_with("t", 1, &[("segment.bytes", "1048576"), ("retention.bytes", "2500000"), ("retention.ms", "-1")]);
+    client.create_topic_with(
+        "t",
+        1,
+        &[
+            ("segment.bytes", "1048576"),
+            ("retention.bytes", "2500000"),
+            ("retention.ms", "-1"),
+        ],
+    );
     for _ in 0..10 {
         append(&mut client, now_ms());
     }
@@ -75,17 +96,28 @@ fn by_size_the_oldest_go_while_the_rest_is_enough() {
 fn a_compacted_topic_is_kept_whole() {
     // contract 101: beside it a topic with the same data shows that retention ran.
     let (_broker, mut client) = start();
-    let configs = |policy| [("segment.bytes", "1048576"), ("retention.ms", "60000"), ("retention.bytes", "1"), ("cleanup.policy", policy)];
+    let configs = |policy| {
+        [
+            ("segment.bytes", "1048576"),
+            ("retention.ms", "60000"),
+            ("retention.bytes", "1"),
+            ("cleanup.policy", policy),
+        ]
+    };
     client.create_topic_with("kept", 1, &configs("compact"));
     client.create_topic_with("t", 1, &configs("compact,delete"));
     let value = "x".repeat(600_000);
     let record = streamhouse_compat_tests::records::NewRecord::keyed("k", value);
     for _ in 0..4 {
-        let batch = BatchSpec::new(vec![record.clone()]).base_timestamp(now_ms() - 120_000).encode();
+        let batch = BatchSpec::new(vec![record.clone()])
+            .base_timestamp(now_ms() - 120_000)
+            .encode();
         client.produce_ok("kept", 0, batch.clone());
         client.produce_ok("t", 0, batch);
     }
-    eventually("retention of the other topic", || (log_start(&mut client) == 4).then_some(()));
+    eventually("retention of the other topic", || {
+        (log_start(&mut client) == 4).then_some(())
+    });
     assert_eq!(client.list_offset("kept", 0, EARLIEST).2, 0);
     assert_eq!(client.read_all("kept", 0, 0).len(), 4);
 }

@@ -33,12 +33,21 @@ fn produce() {
         let reply = client.call(version, &request);
         let topic = &reply.responses[0];
         assert_eq!(topic.partition_responses[0].error_code, code::NONE, "v{version}");
-        assert_eq!(topic.partition_responses[0].base_offset, i64::from(version - 3), "v{version}");
+        assert_eq!(
+            topic.partition_responses[0].base_offset,
+            i64::from(version - 3),
+            "v{version}"
+        );
         match version >= 13 {
             true => assert_eq!(topic.topic_id, id),
             false => assert_eq!(&*topic.name.0, "v"),
         }
-        let answer = client.call(version, &wrong).responses.remove(0).partition_responses.remove(0);
+        let answer = client
+            .call(version, &wrong)
+            .responses
+            .remove(0)
+            .partition_responses
+            .remove(0);
         assert_eq!(answer.error_code, code::UNKNOWN_TOPIC_OR_PARTITION, "v{version}");
     }
 }
@@ -69,7 +78,11 @@ fn fetch() {
             false => assert_eq!(&*topic.topic.0, "v"),
         }
         let partition = topic.partitions.remove(0);
-        assert_eq!((partition.error_code, partition.high_watermark), (code::NONE, 2), "v{version}");
+        assert_eq!(
+            (partition.error_code, partition.high_watermark),
+            (code::NONE, 2),
+            "v{version}"
+        );
         let records: Bytes = partition.records.expect("never null");
         assert_eq!(read_records_of(&records).len(), 2, "v{version}");
     }
@@ -96,7 +109,9 @@ fn metadata() {
     client.create_topic("v", 3);
     for version in 0..=13 {
         let topic = MetadataRequestTopic::default().with_name(Some(topic_name("v")));
-        let request = MetadataRequest::default().with_topics(Some(vec![topic])).with_allow_auto_topic_creation(true);
+        let request = MetadataRequest::default()
+            .with_topics(Some(vec![topic]))
+            .with_allow_auto_topic_creation(true);
         let reply = client.call(version, &request);
         assert_eq!(reply.brokers.len(), 1, "v{version}");
         assert_eq!(reply.topics[0].error_code, code::NONE, "v{version}");
@@ -116,7 +131,9 @@ fn find_coordinator_and_init_producer_id() {
         assert_eq!(reply.coordinators.len(), if version < 4 { 0 } else { 2 }, "v{version}");
     }
     for version in 0..=5 {
-        let mut request = InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(1);
+        let mut request = InitProducerIdRequest::default()
+            .with_transactional_id(None)
+            .with_transaction_timeout_ms(1);
         (request.producer_id, request.producer_epoch) = ((-1).into(), -1);
         assert_eq!(client.call(version, &request).error_code, code::NONE, "v{version}");
     }
@@ -127,23 +144,45 @@ fn topics_come_and_go() {
     let (_broker, mut client) = start();
     for version in 2..=7 {
         let name = format!("created-by-v{version}");
-        let request = CreateTopicsRequest::default().with_topics(vec![new_topic(&name, 1, &[])]).with_timeout_ms(9);
-        assert_eq!(client.call(version, &request).topics[0].error_code, code::NONE, "CreateTopics v{version}");
+        let request = CreateTopicsRequest::default()
+            .with_topics(vec![new_topic(&name, 1, &[])])
+            .with_timeout_ms(9);
+        assert_eq!(
+            client.call(version, &request).topics[0].error_code,
+            code::NONE,
+            "CreateTopics v{version}"
+        );
     }
     for version in 0..=3 {
         let topic = CreatePartitionsTopic::default().with_name(topic_name("created-by-v2"));
         let topic = topic.with_count(i32::from(version) + 2).with_assignments(None);
-        let request = CreatePartitionsRequest::default().with_topics(vec![topic]).with_timeout_ms(9);
-        assert_eq!(client.call(version, &request).results[0].error_code, code::NONE, "CreatePartitions v{version}");
+        let request = CreatePartitionsRequest::default()
+            .with_topics(vec![topic])
+            .with_timeout_ms(9);
+        assert_eq!(
+            client.call(version, &request).results[0].error_code,
+            code::NONE,
+            "CreatePartitions v{version}"
+        );
     }
     for version in 1..=6 {
         let name = topic_name(&format!("created-by-v{}", version + 1));
         let mut request = DeleteTopicsRequest::default().with_timeout_ms(9);
         match version {
-            6 => request.topics = vec![DeleteTopicState::default().with_name(Some(name)).with_topic_id(Uuid::nil())],
+            6 => {
+                request.topics = vec![
+                    DeleteTopicState::default()
+                        .with_name(Some(name))
+                        .with_topic_id(Uuid::nil()),
+                ]
+            }
             _ => request.topic_names = vec![name],
         }
-        assert_eq!(client.call(version, &request).responses[0].error_code, code::NONE, "DeleteTopics v{version}");
+        assert_eq!(
+            client.call(version, &request).responses[0].error_code,
+            code::NONE,
+            "DeleteTopics v{version}"
+        );
     }
 }
 
@@ -152,10 +191,20 @@ fn offset_for_leader_epoch() {
     let (_broker, mut client) = start();
     client.create_topic("v", 1);
     for version in 2..=4 {
-        let partition = OffsetForLeaderPartition::default().with_current_leader_epoch(-1).with_leader_epoch(0);
-        let topic = OffsetForLeaderTopic::default().with_topic(topic_name("v")).with_partitions(vec![partition]);
-        let request = OffsetForLeaderEpochRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
-        assert_eq!(client.call(version, &request).topics[0].partitions[0].error_code, code::NONE, "v{version}");
+        let partition = OffsetForLeaderPartition::default()
+            .with_current_leader_epoch(-1)
+            .with_leader_epoch(0);
+        let topic = OffsetForLeaderTopic::default()
+            .with_topic(topic_name("v"))
+            .with_partitions(vec![partition]);
+        let request = OffsetForLeaderEpochRequest::default()
+            .with_replica_id(BrokerId(-1))
+            .with_topics(vec![topic]);
+        assert_eq!(
+            client.call(version, &request).topics[0].partitions[0].error_code,
+            code::NONE,
+            "v{version}"
+        );
     }
 }
 
@@ -164,7 +213,9 @@ fn configs() {
     let (_broker, mut client) = start();
     client.create_topic("v", 1);
     for version in 1..=4 {
-        let resource = DescribeConfigsResource::default().with_resource_type(2).with_resource_name(text("v"));
+        let resource = DescribeConfigsResource::default()
+            .with_resource_type(2)
+            .with_resource_name(text("v"));
         let request = DescribeConfigsRequest::default()
             .with_resources(vec![resource.with_configuration_keys(None)])
             .with_include_synonyms(true)
@@ -187,8 +238,15 @@ fn configs() {
             .with_resource_type(2)
             .with_resource_name(text("v"))
             .with_configs(vec![entry.with_config_operation(0).with_value(Some(text("2000000")))]);
-        let reply = client.call(version, &IncrementalAlterConfigsRequest::default().with_resources(vec![resource]));
-        assert_eq!(reply.responses[0].error_code, code::NONE, "IncrementalAlterConfigs v{version}");
+        let reply = client.call(
+            version,
+            &IncrementalAlterConfigsRequest::default().with_resources(vec![resource]),
+        );
+        assert_eq!(
+            reply.responses[0].error_code,
+            code::NONE,
+            "IncrementalAlterConfigs v{version}"
+        );
     }
 }
 
@@ -198,7 +256,11 @@ fn cluster() {
     client.create_topic("v", 1);
     for version in 0..=2 {
         let request = DescribeClusterRequest::default().with_endpoint_type(1);
-        assert_eq!(client.call(version, &request).error_code, code::NONE, "DescribeCluster v{version}");
+        assert_eq!(
+            client.call(version, &request).error_code,
+            code::NONE,
+            "DescribeCluster v{version}"
+        );
     }
     let request = DescribeTopicPartitionsRequest::default()
         .with_topics(vec![TopicRequest::default().with_name(topic_name("v"))])

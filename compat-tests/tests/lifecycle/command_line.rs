@@ -3,9 +3,9 @@
 use std::process::Output;
 
 use kafka_protocol::messages::MetadataRequest;
-use streamhouse_compat_tests::Broker;
 use streamhouse_compat_tests::harness::{binary_command, write_file};
 use streamhouse_compat_tests::ops::code;
+use streamhouse_compat_tests::{Broker, eventually};
 
 use super::connect;
 
@@ -14,7 +14,11 @@ fn run(args: &[&str]) -> Output {
 }
 
 fn both_streams(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 #[test]
@@ -22,7 +26,10 @@ fn version() {
     let output = run(&["--version"]);
     assert!(output.status.success());
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(text.starts_with("streamhouse ") && text.contains(env!("CARGO_PKG_VERSION")), "{text:?}");
+    assert!(
+        text.starts_with("streamhouse ") && text.contains(env!("CARGO_PKG_VERSION")),
+        "{text:?}"
+    );
 }
 
 #[test]
@@ -40,10 +47,22 @@ fn port_0_picks_free_ports_and_the_ready_line_tells_them() {
     let any = "127.0.0.1:0".parse().expect("an address");
     let brokers: Vec<Broker> = (0..3).map(|_| Broker::builder().listen(any, any).start()).collect();
     for broker in &brokers {
-        assert!(broker.kafka_addr().port() != 0 && broker.http_addr().port() != 0, "{}", broker.ready_line());
+        assert!(
+            broker.kafka_addr().port() != 0 && broker.http_addr().port() != 0,
+            "{}",
+            broker.ready_line()
+        );
         let metadata = connect(broker).call(9, &MetadataRequest::default());
-        assert_eq!(metadata.brokers[0].port, i32::from(broker.kafka_addr().port()), "clients are told the real port");
-        assert!(broker.ready_line().starts_with("StreamHouse "), "{}", broker.ready_line());
+        assert_eq!(
+            metadata.brokers[0].port,
+            i32::from(broker.kafka_addr().port()),
+            "clients are told the real port"
+        );
+        assert!(
+            broker.ready_line().starts_with("StreamHouse "),
+            "{}",
+            broker.ready_line()
+        );
     }
 }
 
@@ -61,11 +80,22 @@ fn bad_values_are_refused_with_key_value_and_range() {
     ] {
         let set = format!("{key}={value}");
         let data_dir = data_dir.to_str().expect("UTF-8");
-        let output = run(&["serve", "--data-dir", data_dir, "--listener", "127.0.0.1:0", "--set", &set]);
+        let output = run(&[
+            "serve",
+            "--data-dir",
+            data_dir,
+            "--listener",
+            "127.0.0.1:0",
+            "--set",
+            &set,
+        ]);
         let text = both_streams(&output);
         assert_eq!(output.status.code(), Some(2), "{set}: {text}");
         assert!(text.contains(key) && text.contains(value), "{set}: {text}");
-        assert!(text.contains("from") || text.contains("one of") || text.contains("true"), "{set} names no range: {text}");
+        assert!(
+            text.contains("from") || text.contains("one of") || text.contains("true"),
+            "{set} names no range: {text}"
+        );
     }
     assert!(!data_dir.exists(), "nothing is made before the configuration is right");
 }
@@ -112,17 +142,29 @@ fn a_file_configures_and_the_command_line_wins() {
 fn the_port_is_taken() {
     let first = Broker::start();
     let free = "127.0.0.1:0".parse().expect("an address");
-    let failure = Broker::builder().listen(first.kafka_addr(), free).try_start().expect_err("the port is taken");
+    let failure = Broker::builder()
+        .listen(first.kafka_addr(), free)
+        .try_start()
+        .expect_err("the port is taken");
     assert!(!failure.status.success());
-    assert!(failure.output.contains(&first.kafka_addr().to_string()), "{}", failure.output);
+    assert!(
+        failure.output.contains(&first.kafka_addr().to_string()),
+        "{}",
+        failure.output
+    );
 }
 
 #[test]
 fn clients_are_told_the_advertised_listener() {
     // contract 22
-    let broker = Broker::builder().set("advertised.listeners", "PLAINTEXT://broker.example:19092").start();
+    let broker = Broker::builder()
+        .set("advertised.listeners", "PLAINTEXT://broker.example:19092")
+        .start();
     let metadata = connect(&broker).call(9, &MetadataRequest::default());
-    assert_eq!((&*metadata.brokers[0].host, metadata.brokers[0].port), ("broker.example", 19092));
+    assert_eq!(
+        (&*metadata.brokers[0].host, metadata.brokers[0].port),
+        ("broker.example", 19092)
+    );
     assert_eq!(metadata.error_code, code::NONE);
 }
 
@@ -130,9 +172,10 @@ fn clients_are_told_the_advertised_listener() {
 fn logs_may_be_json() {
     let broker = Broker::builder().set("log.format", "json").start();
     connect(&broker).create_topic("t", 1);
-    let log = broker.log();
-    let lines: Vec<&str> = log.lines().filter(|line| !line.starts_with("StreamHouse ")).collect();
-    assert!(!lines.is_empty());
+    let log = eventually("the line about the topic", || {
+        Some(broker.log()).filter(|log| log.contains("topic created"))
+    });
+    let lines = log.lines().filter(|line| !line.starts_with("StreamHouse "));
     for line in lines {
         let parsed: Result<serde_json::Value, _> = serde_json::from_str(line);
         assert!(parsed.is_ok_and(|value| value.is_object()), "{line:?}");

@@ -13,20 +13,37 @@ fn a_second_broker_on_the_same_data_is_refused() {
     let first = Broker::start();
     let mut client = connect(&first);
     client.create_topic("t", 1);
-    let failure = Broker::builder().data_dir(first.data_dir()).try_start().expect_err("the directory is in use");
+    let failure = Broker::builder()
+        .data_dir(first.data_dir())
+        .try_start()
+        .expect_err("the directory is in use");
     assert!(!failure.status.success());
     let dir = first.data_dir().to_str().expect("UTF-8");
-    assert!(failure.output.contains(dir), "the message names the directory: {}", failure.output);
-    assert!(failure.output.contains("another"), "the message says why: {}", failure.output);
+    assert!(
+        failure.output.contains(dir),
+        "the message names the directory: {}",
+        failure.output
+    );
+    assert!(
+        failure.output.contains("another"),
+        "the message says why: {}",
+        failure.output
+    );
     assert!(!failure.output.contains("panicked"), "{}", failure.output);
-    assert_eq!(client.produce_ok("t", 0, BatchSpec::of(&["the first is unharmed"]).encode()), 0);
+    assert_eq!(
+        client.produce_ok("t", 0, BatchSpec::of(&["the first is unharmed"]).encode()),
+        0
+    );
 }
 
 #[test]
 fn two_brokers_side_by_side() {
     let (first, second) = (Broker::start(), Broker::start());
     connect(&first).create_topic("t", 1);
-    assert_eq!(connect(&second).describe_topic("t").error_code, code::UNKNOWN_TOPIC_OR_PARTITION);
+    assert_eq!(
+        connect(&second).describe_topic("t").error_code,
+        code::UNKNOWN_TOPIC_OR_PARTITION
+    );
 }
 
 /// All files below `dir` with their contents.
@@ -58,9 +75,16 @@ fn a_newer_format_is_refused_and_nothing_is_touched() {
     let newer = text.replacen(&current, "999", 1);
     std::fs::write(&file, newer).expect("writable");
     let before = contents(broker.data_dir());
-    let failure = Broker::builder().data_dir(broker.data_dir()).try_start().expect_err("the format is newer");
+    let failure = Broker::builder()
+        .data_dir(broker.data_dir())
+        .try_start()
+        .expect_err("the format is newer");
     assert!(!failure.status.success());
-    assert!(failure.output.contains("999"), "the message names the format: {}", failure.output);
+    assert!(
+        failure.output.contains("999"),
+        "the message names the format: {}",
+        failure.output
+    );
     assert!(!failure.output.contains("panicked"), "{}", failure.output);
     assert!(contents(broker.data_dir()) == before, "files were changed");
     std::fs::write(&file, text).expect("writable");
@@ -79,7 +103,12 @@ fn everything_is_there_after_any_stop() {
             let value = format!("{round}/{i} {}", "y".repeat(i * i * 40));
             let codec = Codec::ALL[i % 5];
             let batch = BatchSpec::of(&[&value]).codec(codec).encode();
-            assert_eq!(client.produce("t", (i % 4) as i32, if i % 3 == 0 { 1 } else { -1 }, batch).error_code, code::NONE);
+            assert_eq!(
+                client
+                    .produce("t", (i % 4) as i32, if i % 3 == 0 { 1 } else { -1 }, batch)
+                    .error_code,
+                code::NONE
+            );
             expected[i % 4].push(value);
         }
         match round % 2 {
@@ -90,7 +119,11 @@ fn everything_is_there_after_any_stop() {
         client = connect(&broker);
         for (partition, expected) in (0..).zip(&expected) {
             assert_eq!(client.list_offset("t", partition, LATEST).2, expected.len() as i64);
-            let found: Vec<String> = client.read_all("t", partition, 0).iter().map(|record| record.text()).collect();
+            let found: Vec<String> = client
+                .read_all("t", partition, 0)
+                .iter()
+                .map(|record| record.text())
+                .collect();
             assert!(&found == expected, "round {round}, partition {partition}");
         }
     }
@@ -103,13 +136,28 @@ fn killed_again_and_again_before_it_is_ready() {
     let mut client = connect(&broker);
     client.create_topic("t", 8);
     for i in 0..400 {
-        assert_eq!(client.produce("t", i % 8, 1, BatchSpec::of(&[&i.to_string()]).encode()).error_code, code::NONE);
+        assert_eq!(
+            client
+                .produce("t", i % 8, 1, BatchSpec::of(&[&i.to_string()]).encode())
+                .error_code,
+            code::NONE
+        );
     }
     broker.kill9();
     for step in 0..20 {
         let mut command = streamhouse_compat_tests::harness::binary_command();
-        command.args(["serve", "--listener", "127.0.0.1:0", "--http-listener", "127.0.0.1:0", "--data-dir"]);
-        command.arg(broker.data_dir()).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        command.args([
+            "serve",
+            "--listener",
+            "127.0.0.1:0",
+            "--http-listener",
+            "127.0.0.1:0",
+            "--data-dir",
+        ]);
+        command
+            .arg(broker.data_dir())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null());
         let mut child = streamhouse_compat_tests::harness::spawn_with_us(command).expect("the binary runs");
         // The moment of the kill is what the test varies.
         std::thread::sleep(std::time::Duration::from_millis(step * 4));
@@ -119,7 +167,11 @@ fn killed_again_and_again_before_it_is_ready() {
     broker.restart();
     let mut client = connect(&broker);
     for partition in 0..8 {
-        let found: Vec<String> = client.read_all("t", partition, 0).iter().map(|record| record.text()).collect();
+        let found: Vec<String> = client
+            .read_all("t", partition, 0)
+            .iter()
+            .map(|record| record.text())
+            .collect();
         let expected: Vec<String> = (0..50).map(|i| (i * 8 + partition).to_string()).collect();
         assert_eq!(found, expected, "partition {partition}");
     }

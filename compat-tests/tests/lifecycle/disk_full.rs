@@ -20,12 +20,21 @@ struct SmallDisk {
 
 impl SmallDisk {
     fn mount(mebibytes: u32) -> Option<SmallDisk> {
-        let dir = tempfile::Builder::new().prefix("streamhouse-disk-").tempdir().expect("a temporary directory");
+        let dir = tempfile::Builder::new()
+            .prefix("streamhouse-disk-")
+            .tempdir()
+            .expect("a temporary directory");
         let target = c_path(dir.path());
         let options = CString::new(format!("size={mebibytes}m")).expect("no NUL");
         // SAFETY: four NUL-terminated strings that live until the call returns.
         let mounted = unsafe {
-            libc::mount(c"tmpfs".as_ptr(), target.as_ptr(), c"tmpfs".as_ptr(), 0, options.as_ptr().cast())
+            libc::mount(
+                c"tmpfs".as_ptr(),
+                target.as_ptr(),
+                c"tmpfs".as_ptr(),
+                0,
+                options.as_ptr().cast(),
+            )
         };
         if mounted != 0 {
             let why = std::io::Error::last_os_error();
@@ -86,7 +95,12 @@ fn produces_are_refused_reads_go_on_and_freed_space_is_used() {
     let mut refused = 0;
     for i in 10..400 {
         let request = produce_request("t", -1, &[(0, large(i))]).with_timeout_ms(1_000);
-        let answer = client.call(9, &request).responses.remove(0).partition_responses.remove(0);
+        let answer = client
+            .call(9, &request)
+            .responses
+            .remove(0)
+            .partition_responses
+            .remove(0);
         match answer.error_code {
             code::NONE => acknowledged.push((answer.base_offset, i)),
             code::KAFKA_STORAGE_ERROR => refused += 1,
@@ -100,7 +114,10 @@ fn produces_are_refused_reads_go_on_and_freed_space_is_used() {
     }
     assert!(refused > 20, "the disk never was full");
     let read = client.fetch("t", 0, 0);
-    assert_eq!((read.error_code, read.records.is_some_and(|records| !records.is_empty())), (code::NONE, true));
+    assert_eq!(
+        (read.error_code, read.records.is_some_and(|records| !records.is_empty())),
+        (code::NONE, true)
+    );
     assert_eq!(broker.http_get("/readyz").0, 503);
     assert_eq!(broker.http_get("/livez").0, 200);
     assert!(broker.is_running());
@@ -121,10 +138,17 @@ fn produces_are_refused_reads_go_on_and_freed_space_is_used() {
             client = connect(&broker);
         }
         let found = client.read_all("t", 0, 0);
-        assert!(found.iter().enumerate().all(|(i, record)| record.offset == i as i64), "offsets without gaps");
+        assert!(
+            found.iter().enumerate().all(|(i, record)| record.offset == i as i64),
+            "offsets without gaps"
+        );
         for (offset, i) in &acknowledged {
             let text = found[*offset as usize].text();
-            assert!(text.starts_with(&format!("{i} ")), "offset {offset} has {:?}", &text[..10]);
+            assert!(
+                text.starts_with(&format!("{i} ")),
+                "offset {offset} has {:?}",
+                &text[..10]
+            );
         }
     }
 }
@@ -159,11 +183,19 @@ fn small_appends_on_a_full_disk() {
     assert_eq!(client.fetch("t", 0, 0).error_code, code::NONE, "reads go on");
     std::fs::remove_file(ballast).expect("the ballast goes");
     eventually("produces to work again", || {
-        (client.produce("t", 1, -1, BatchSpec::of(&["again"]).encode()).error_code == code::NONE).then_some(())
+        (client
+            .produce("t", 1, -1, BatchSpec::of(&["again"]).encode())
+            .error_code
+            == code::NONE)
+            .then_some(())
     });
     broker.kill9();
     broker.restart();
     let found = connect(&broker).read_all("t", 0, 0);
-    let found: Vec<String> = found.iter().take(acknowledged.len()).map(|record| record.text()).collect();
+    let found: Vec<String> = found
+        .iter()
+        .take(acknowledged.len())
+        .map(|record| record.text())
+        .collect();
     assert!(found == acknowledged, "every acknowledged record is there");
 }

@@ -26,11 +26,18 @@ fn metrics_count_what_happens() {
     assert_eq!(client.read_all("counted", 0, 0).len(), 30);
     let mut bad = BatchSpec::of(&["x"]);
     bad.crc = Some(1);
-    assert_eq!(client.produce("counted", 0, -1, bad.encode()).error_code, code::CORRUPT_MESSAGE);
+    assert_eq!(
+        client.produce("counted", 0, -1, bad.encode()).error_code,
+        code::CORRUPT_MESSAGE
+    );
     client.call(9, &MetadataRequest::default());
     let (status, page) = broker.http_get("/metrics");
     assert_eq!(status, 200);
-    let value = |parts: &[&str]| broker.metric(parts).unwrap_or_else(|| panic!("no series with {parts:?} in\n{page}"));
+    let value = |parts: &[&str]| {
+        broker
+            .metric(parts)
+            .unwrap_or_else(|| panic!("no series with {parts:?} in\n{page}"))
+    };
     assert!(value(&["streamhouse_requests_total", "api=\"Produce\""]) >= 11.0);
     assert!(value(&["streamhouse_requests_total", "api=\"Metadata\""]) >= 1.0);
     assert!(value(&["streamhouse_request_errors_total", "Produce"]) >= 1.0);

@@ -1,9 +1,9 @@
 //! Stopping: SIGTERM and SIGINT end gracefully, a second signal at once.
 
 use kafka_protocol::messages::{FetchRequest, ProduceRequest};
-use streamhouse_compat_tests::{Broker, eventually};
 use streamhouse_compat_tests::ops::{code, fetch_partition, fetch_request, produce_request};
 use streamhouse_compat_tests::records::BatchSpec;
+use streamhouse_compat_tests::{Broker, eventually};
 
 use super::connect;
 
@@ -17,9 +17,17 @@ fn a_graceful_stop_answers_parked_fetches_and_ends_with_0() {
         let wait = fetch_request("t", vec![fetch_partition(0, 0)]).with_max_wait_ms(i32::MAX);
         let fetch = parked.send(12, &wait);
         // Behind it on another connection: once this is answered, the fetch has been read for long.
-        assert_eq!(client.produce("t", 0, -1, BatchSpec::of(&["wakes the fetch"]).encode()).error_code, code::NONE);
+        assert_eq!(
+            client
+                .produce("t", 0, -1, BatchSpec::of(&["wakes the fetch"]).encode())
+                .error_code,
+            code::NONE
+        );
         parked.receive::<FetchRequest>(12, fetch);
-        let fetch = parked.send(12, &fetch_request("t", vec![fetch_partition(0, 1)]).with_max_wait_ms(i32::MAX));
+        let fetch = parked.send(
+            12,
+            &fetch_request("t", vec![fetch_partition(0, 1)]).with_max_wait_ms(i32::MAX),
+        );
         let _ = connect(&broker).fetch("t", 0, 0);
         broker.signal(signal);
         let reply = parked.receive::<FetchRequest>(12, fetch);
@@ -38,20 +46,36 @@ fn what_was_acknowledged_before_the_stop_is_there() {
     client.create_topic("t", 1);
     let mut answered = 0;
     let ids: Vec<i32> = (0..200)
-        .map(|i| client.send(9, &produce_request("t", 1, &[(0, BatchSpec::of(&[&i.to_string()]).encode())])))
+        .map(|i| {
+            client.send(
+                9,
+                &produce_request("t", 1, &[(0, BatchSpec::of(&[&i.to_string()]).encode())]),
+            )
+        })
         .collect();
     broker.signal(libc::SIGTERM);
     for id in ids {
         // What is not read any more is not answered: the connection closes.
         let Ok(Some(reply)) = client.read_frame() else { break };
         let mut reply = streamhouse_compat_tests::raw::decode_response::<ProduceRequest>(9, id, reply);
-        assert_eq!(reply.responses.remove(0).partition_responses.remove(0).error_code, code::NONE);
+        assert_eq!(
+            reply.responses.remove(0).partition_responses.remove(0).error_code,
+            code::NONE
+        );
         answered += 1;
     }
     assert_eq!(broker.wait_exit().code(), Some(0));
     broker.restart();
-    let found: Vec<String> = connect(&broker).read_all("t", 0, 0).iter().map(|record| record.text()).collect();
-    assert!(found.len() >= answered, "{answered} were acknowledged, {} are there", found.len());
+    let found: Vec<String> = connect(&broker)
+        .read_all("t", 0, 0)
+        .iter()
+        .map(|record| record.text())
+        .collect();
+    assert!(
+        found.len() >= answered,
+        "{answered} were acknowledged, {} are there",
+        found.len()
+    );
     assert!(found.iter().enumerate().all(|(i, value)| *value == i.to_string()));
 }
 

@@ -61,6 +61,7 @@ impl IndexBatch {
     }
 
     /// Removes the row of one segment; its offset and time rows stay (see [`IndexBatch::delete_rows_below`]).
+    #[cfg(test)]
     pub(crate) fn delete_segment(&mut self, log: LogId, base_offset: Offset) {
         self.delete(Cf::Segments, log.key_with(&rows::offset_suffix(base_offset)));
     }
@@ -103,6 +104,7 @@ impl IndexBatch {
     }
 
     /// Forgets a leader epoch.
+    #[cfg(test)]
     pub(crate) fn delete_epoch(&mut self, log: LogId, leader_epoch: i32) {
         self.delete(Cf::Epochs, log.key_with(&leader_epoch.to_be_bytes()));
     }
@@ -117,6 +119,7 @@ impl IndexBatch {
     }
 
     /// Removes every row of a log, its mark included.
+    #[cfg(test)]
     pub(crate) fn delete_log(&mut self, log: LogId) {
         self.deletions.push(Deletion::Range {
             from: log.key().to_vec(),

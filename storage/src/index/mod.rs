@@ -188,6 +188,7 @@ impl Index {
     }
 
     /// The offset row with the greatest offset at or below `offset`.
+    #[cfg(test)]
     pub(crate) fn offset_floor(&self, log: LogId, offset: Offset) -> Result<Option<(Offset, OffsetRow)>> {
         if offset < Offset(0) {
             return Ok(None);
@@ -201,22 +202,46 @@ impl Index {
     }
 
     /// Offset rows with `from <= offset < to`, in order.
+    #[cfg(test)]
     pub(crate) fn offset_rows(&self, log: LogId, from: Offset, to: Offset) -> Result<Vec<(Offset, OffsetRow)>> {
         let mut found = Vec::new();
         if from >= to {
             return Ok(found);
         }
         let first = log.key_with(&rows::offset_suffix(from));
-        self.scan(
-            Cf::OffsetIndex,
-            &first,
-            &log.key_with(&rows::offset_suffix(to)),
-            |key, value| {
-                let (_, suffix) = LogId::split_key(key)?;
-                found.push((rows::decode_offset_suffix(suffix)?, OffsetRow::decode(value)?));
-                Ok(())
-            },
-        )?;
+        let end = log.key_with(&rows::offset_suffix(to));
+        self.scan(Cf::OffsetIndex, &first, &end, |key, value| {
+            let (_, suffix) = LogId::split_key(key)?;
+            found.push((rows::decode_offset_suffix(suffix)?, OffsetRow::decode(value)?));
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Offset rows of a segment from the last one at or below `offset` on, in order, at most `limit`.
+    pub(crate) fn segment_rows(
+        &self,
+        log: LogId,
+        segment_base: Offset,
+        offset: Offset,
+        limit: usize,
+    ) -> Result<Vec<(Offset, u64)>> {
+        let db = self.db()?;
+        let mut iterator = db.raw_iterator_cf(family(&db, Cf::OffsetIndex));
+        iterator.seek_for_prev(log.key_with(&rows::offset_suffix(offset.max(segment_base))));
+        let mut found = Vec::new();
+        while found.len() < limit {
+            let row = self.row_of(log, Cf::OffsetIndex, &iterator, |suffix, value| {
+                Ok((rows::decode_offset_suffix(suffix)?, OffsetRow::decode(value)?))
+            })?;
+            match row {
+                Some((at, row)) if row.segment_base == segment_base => found.push((at, row.position)),
+                // The last row of the segment before, in front of the first one of this segment.
+                Some((at, _)) if at < segment_base && found.is_empty() => {}
+                _ => break,
+            }
+            iterator.next();
+        }
         Ok(found)
     }
 
@@ -244,6 +269,7 @@ impl Index {
 
     /// Removes every row of every log and the checkpoint sequence, durably, as if the index were new; the metadata
     /// store's rows stay. For rebuilding from the segments.
+    #[cfg(test)]
     pub(crate) fn clear_log_rows(&self) -> Result<()> {
         let mut batch = IndexBatch::new();
         batch.deletions.push(Deletion::Range {

@@ -138,7 +138,12 @@ impl EntryKind {
     }
 
     fn from_code(code: u8) -> Option<EntryKind> {
-        let kinds = [EntryKind::Append, EntryKind::Remainder, EntryKind::Carried, EntryKind::Restart];
+        let kinds = [
+            EntryKind::Append,
+            EntryKind::Remainder,
+            EntryKind::Carried,
+            EntryKind::Restart,
+        ];
         kinds.into_iter().find(|kind| kind.code() == code)
     }
 }
@@ -207,7 +212,11 @@ pub(crate) struct Group {
 
 impl Group {
     pub(crate) fn new() -> Group {
-        Group { bytes: Vec::new(), used: BLOCK_PAYLOAD_BYTES, entries: None }
+        Group {
+            bytes: Vec::new(),
+            used: BLOCK_PAYLOAD_BYTES,
+            entries: None,
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -221,7 +230,10 @@ impl Group {
 
     /// Appends an entry of which the payload is given in pieces.
     pub(crate) fn push(&mut self, header: &EntryHeader, pieces: &[&[u8]]) {
-        self.entries = Some((self.entries.map_or(header.sequence, |(first, _)| first), header.sequence));
+        self.entries = Some((
+            self.entries.map_or(header.sequence, |(first, _)| first),
+            header.sequence,
+        ));
         self.extend(&header.encode());
         for piece in pieces {
             self.extend(piece);
@@ -253,7 +265,11 @@ impl Group {
         for i in from..to {
             let last = i + 1 == blocks;
             let header = BlockHeader {
-                payload_len: if last { self.used as u16 } else { BLOCK_PAYLOAD_BYTES as u16 },
+                payload_len: if last {
+                    self.used as u16
+                } else {
+                    BLOCK_PAYLOAD_BYTES as u16
+                },
                 sequence: first.sequence + (i - from) as u64,
                 ..first
             };
@@ -280,7 +296,10 @@ mod tests {
             kind: EntryKind::Append,
             payload_len: payload_len as u32,
             sequence,
-            log: LogId { topic_id: TopicId([7; 16]), partition: 3 },
+            log: LogId {
+                topic_id: TopicId([7; 16]),
+                partition: 3,
+            },
             segment_base: Offset(1000),
             position: 8192,
             end_offset: Offset(1010),
@@ -289,7 +308,12 @@ mod tests {
 
     #[test]
     fn golden_bytes_of_file_header() {
-        let header = FileHeader { file_sequence: 1, salt: 2, first_block: 3, oldest_needed_file: 4 };
+        let header = FileHeader {
+            file_sequence: 1,
+            salt: 2,
+            first_block: 3,
+            oldest_needed_file: 4,
+        };
         let block = header.encode();
         assert_eq!(&block[..12], b"SHJOURNL\0\0\0\x01");
         assert_eq!(block[12..44].chunks(8).map(|c| c[7]).collect::<Vec<_>>(), [1, 2, 3, 4]);
@@ -305,8 +329,17 @@ mod tests {
         let header = entry(9, 5);
         let bytes = header.encode();
         assert_eq!(&bytes[..16], &[1, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 9]);
-        assert_eq!(&bytes[16..36], &[7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 0, 0, 0, 3]);
-        assert_eq!(bytes[36..60].chunks(8).map(|c| u64::from_be_bytes(*c.first_chunk().expect("8"))).collect::<Vec<_>>(), [1000, 8192, 1010]);
+        assert_eq!(
+            &bytes[16..36],
+            &[7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 0, 0, 0, 3]
+        );
+        assert_eq!(
+            bytes[36..60]
+                .chunks(8)
+                .map(|c| u64::from_be_bytes(*c.first_chunk().expect("8")))
+                .collect::<Vec<_>>(),
+            [1000, 8192, 1010]
+        );
         assert_eq!(EntryHeader::decode(&bytes), Some(header));
         assert_eq!(EntryHeader::decode(&[0; ENTRY_HEADER_BYTES]), None);
     }
@@ -316,7 +349,12 @@ mod tests {
         // engine 8
         let mut group = Group::new();
         group.push(&entry(1, 3), &[b"abc"]);
-        let first = BlockHeader { payload_len: 0, file_sequence: 5, sequence: 40, synced_below: 39 };
+        let first = BlockHeader {
+            payload_len: 0,
+            file_sequence: 5,
+            sequence: 40,
+            synced_below: 39,
+        };
         let block = group.seal(0, 1, 77, first).to_vec();
         let (header, payload) = BlockHeader::open(77, &block).expect("whole");
         assert_eq!((header.sequence, header.synced_below, header.payload_len), (40, 39, 67));
@@ -337,7 +375,12 @@ mod tests {
         group.push(&entry(2, 2), &[b"zz"]);
         assert_eq!(group.blocks(), 3);
         assert_eq!(group.entries, Some((1, 2)));
-        let first = BlockHeader { payload_len: 0, file_sequence: 1, sequence: 0, synced_below: 0 };
+        let first = BlockHeader {
+            payload_len: 0,
+            file_sequence: 1,
+            sequence: 0,
+            synced_below: 0,
+        };
         let bytes = group.seal(0, 3, 9, first).to_vec();
         let mut stream = Vec::new();
         for block in bytes.chunks(BLOCK_BYTES) {

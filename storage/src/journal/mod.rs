@@ -98,7 +98,10 @@ impl<T: JournalClient> Journal<T> {
                 sync_due: None,
                 stopping: false,
             }),
-            ring: Mutex::new(Writing { ring, unsynced: Vec::new() }),
+            ring: Mutex::new(Writing {
+                ring,
+                unsynced: Vec::new(),
+            }),
             syncing: Mutex::new(()),
             writer_wakes: Condvar::new(),
             syncer_wakes: Condvar::new(),
@@ -118,7 +121,11 @@ impl<T: JournalClient> Journal<T> {
         queue.next_sequence += 1;
         let blocks = (payload_len + ENTRY_HEADER_BYTES).div_ceil(crate::disk::BLOCK_BYTES - BLOCK_HEADER_BYTES) + 1;
         let bytes = blocks * crate::disk::BLOCK_BYTES;
-        if queue.groups.back().is_none_or(|(group, _)| group.len() + bytes > self.group_bytes_max) {
+        if queue
+            .groups
+            .back()
+            .is_none_or(|(group, _)| group.len() + bytes > self.group_bytes_max)
+        {
             let group = queue.spare.pop().unwrap_or_else(Group::new);
             queue.groups.push_back((group, Vec::new()));
             queue.group_id += 1;
@@ -210,7 +217,9 @@ impl<T: JournalClient> Journal<T> {
         let mut writing = self.ring.lock();
         let mut told = Vec::new();
         loop {
-            let Some((mut group, touched)) = self.queue.lock().groups.pop_front() else { return Ok(told) };
+            let Some((mut group, touched)) = self.queue.lock().groups.pop_front() else {
+                return Ok(told);
+            };
             if group.is_empty() {
                 continue;
             }
@@ -247,7 +256,12 @@ impl<T: JournalClient> Journal<T> {
         let (dirty, block, told, upto): (Vec<Arc<dyn DiskFile>>, u64, Vec<T>, u64) = {
             let mut writing = self.ring.lock();
             let (dirty, block) = writing.ring.take_dirty();
-            (dirty, block, std::mem::take(&mut writing.unsynced), self.written.load(Ordering::Acquire))
+            (
+                dirty,
+                block,
+                std::mem::take(&mut writing.unsynced),
+                self.written.load(Ordering::Acquire),
+            )
         };
         if dirty.is_empty() {
             self.synced.fetch_max(upto, Ordering::AcqRel);
@@ -276,6 +290,26 @@ impl<T: JournalClient> Journal<T> {
     /// Bytes queued and not yet written.
     pub(crate) fn queued_bytes(&self) -> usize {
         self.queued_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Makes the next file ready before it is needed, filled with zeros: blocks that were written before cost fdatasync no metadata.
+    pub(crate) fn prepare_ahead(&self, nominal_files: usize) -> io::Result<()> {
+        const PIECE_BYTES: usize = 1 << 20;
+        let Some(file) = self.ring.lock().ring.begin_ahead(nominal_files)? else {
+            return Ok(());
+        };
+        let file_bytes = self.ring.lock().ring.file_bytes();
+        let zeros = vec![0; PIECE_BYTES];
+        let mut at = 0;
+        let mut filled = Ok(());
+        while at < file_bytes && filled.is_ok() {
+            let len = (file_bytes - at).min(PIECE_BYTES as u64) as usize;
+            filled = file.write_at(&[io::IoSlice::new(&zeros[..len])], at);
+            at += len as u64;
+        }
+        let synced = filled.and_then(|()| file.sync_data());
+        self.ring.lock().ring.finish_ahead();
+        synced
     }
 
     /// Files in use, and the bytes of one.
@@ -317,8 +351,8 @@ impl<T: JournalClient> Journal<T> {
     }
 
     /// Frees the files below a frozen position, all entries of which are in synced segments or carried forward.
-    pub(crate) fn release_below(&self, file: u64) {
-        self.ring.lock().ring.release_below(file);
+    pub(crate) fn release_below(&self, file: u64, nominal_files: usize) {
+        self.ring.lock().ring.release_below(file, nominal_files);
     }
 
     /// Lets go of everybody: logs hold the journal, and the journal must not hold them for ever.
@@ -336,4 +370,3 @@ impl<T: JournalClient> Journal<T> {
         self.syncer_wakes.notify_all();
     }
 }
-

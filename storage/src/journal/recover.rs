@@ -60,11 +60,19 @@ pub(crate) fn recover(disk: &Arc<dyn Disk>, checkpoint_sequence: u64) -> Result<
         direct.read_at(&mut block, 0).map_err(io("reading", &name))?;
         if let Some(header) = FileHeader::decode(&block) {
             next_file = next_file.max(header.file_sequence + 1);
-            live.push(Live { slot: slots.len(), header });
+            live.push(Live {
+                slot: slots.len(),
+                header,
+            });
         }
         let file = disk.open(&name, OpenMode::Buffered).map_err(io("opening", &name))?;
         let bytes = file.len().map_err(io("measuring", &name))?;
-        slots.push(Slot { name, file, bytes, sequence: None });
+        slots.push(Slot {
+            name,
+            file,
+            bytes,
+            sequence: None,
+        });
     }
     let oldest_needed = live.iter().map(|f| f.header.oldest_needed_file).max().unwrap_or(0);
     let index_is_stale = oldest_needed > checkpoint_sequence.max(1);
@@ -92,20 +100,32 @@ pub(crate) fn recover(disk: &Arc<dyn Disk>, checkpoint_sequence: u64) -> Result<
         slots[file.slot].sequence = Some(file.header.file_sequence);
         let continues = live.get(i + 1).is_some_and(|next| next.header.first_block == expected);
         if !continues {
-            refuse_if_synced(disk, &slots, &live[i + 1..], expected, Some((&file.header, &bytes, blocks)))?;
+            refuse_if_synced(
+                disk,
+                &slots,
+                &live[i + 1..],
+                expected,
+                Some((&file.header, &bytes, blocks)),
+            )?;
             break;
         }
     }
     for discarded in &live[kept..] {
         // What follows a cut must never be read again (engine rule 11).
         let slot = &slots[discarded.slot];
-        slot.file.write_at(&[IoSlice::new(&[0; BLOCK_BYTES])], 0).map_err(io("clearing", &slot.name))?;
+        slot.file
+            .write_at(&[IoSlice::new(&[0; BLOCK_BYTES])], 0)
+            .map_err(io("clearing", &slot.name))?;
         slot.file.sync_data().map_err(io("syncing", &slot.name))?;
     }
     let next_sequence = entries.iter().map(|e| e.header.sequence + 1).max().unwrap_or(1);
     Ok(Recovered {
         entries,
-        ring: RingStart { slots, next_file, next_block: expected },
+        ring: RingStart {
+            slots,
+            next_file,
+            next_block: expected,
+        },
         next_sequence,
         index_is_stale,
         unsynced,
@@ -117,7 +137,10 @@ fn read_file(disk: &Arc<dyn Disk>, name: &Path) -> Result<Vec<u8>> {
     let file = disk.open(name, OpenMode::Direct).map_err(io)?;
     let len = usize::try_from(file.len().map_err(io)?).unwrap_or(usize::MAX);
     if len > (1 << 30) {
-        return Err(Error::new(ErrorKind::Corrupt, format!("journal file {} has {len} bytes", name.display())));
+        return Err(Error::new(
+            ErrorKind::Corrupt,
+            format!("journal file {} has {len} bytes", name.display()),
+        ));
     }
     let mut bytes = vec![0; len];
     let got = file.read_at(&mut bytes, 0).map_err(io)?;
@@ -131,7 +154,9 @@ fn read_blocks(header: &FileHeader, bytes: &[u8]) -> (Vec<u8>, u64) {
     let mut count = 0;
     for block in bytes.chunks_exact(BLOCK_BYTES).skip(1) {
         match BlockHeader::open(header.salt, block) {
-            Some((found, data)) if found.file_sequence == header.file_sequence && found.sequence == header.first_block + count => {
+            Some((found, data))
+                if found.file_sequence == header.file_sequence && found.sequence == header.first_block + count =>
+            {
                 payload.extend_from_slice(data);
                 count += 1;
             }
@@ -153,7 +178,9 @@ fn refuse_if_synced(
         let blocks = bytes.chunks_exact(BLOCK_BYTES).skip(1).enumerate().skip(from as usize);
         blocks
             .filter_map(|(i, block)| BlockHeader::open(header.salt, block).map(|(found, _)| (i as u64, found)))
-            .filter(|(i, found)| found.file_sequence == header.file_sequence && found.sequence == header.first_block + i)
+            .filter(|(i, found)| {
+                found.file_sequence == header.file_sequence && found.sequence == header.first_block + i
+            })
             .any(|(_, found)| found.synced_below > end)
     };
     let refused = |name: &str| {
@@ -186,7 +213,11 @@ fn parse_entries(payload: &[u8], file: u64, entries: &mut Vec<RecoveredEntry>) {
         if end > payload.len() {
             return;
         }
-        entries.push(RecoveredEntry { header, payload: shared.slice(begin..end), file });
+        entries.push(RecoveredEntry {
+            header,
+            payload: shared.slice(begin..end),
+            file,
+        });
         at = end;
     }
 }

@@ -14,6 +14,9 @@ use std::sync::Arc;
 /// The folder of journal files in the data directory.
 pub(crate) const JOURNAL_DIR: &str = "journal";
 
+/// Stands for the sequence of a file that is being filled with zeros.
+const PREPARING: u64 = u64::MAX;
+
 /// One file of the ring.
 pub(crate) struct Slot {
     pub(crate) name: PathBuf,
@@ -42,7 +45,6 @@ struct Cursor {
 pub(crate) struct Ring<T> {
     disk: Arc<dyn Disk>,
     file_bytes: u64,
-    nominal_files: usize,
     slots: Vec<Slot>,
     cursor: Option<Cursor>,
     next_file: u64,
@@ -63,12 +65,12 @@ pub(crate) struct RingStart {
 }
 
 impl<T> Ring<T> {
-    pub(crate) fn new(disk: Arc<dyn Disk>, file_bytes: u64, nominal_files: usize, salt_seed: u64, start: RingStart) -> Ring<T> {
-        assert!(file_bytes.is_multiple_of(BLOCK_BYTES as u64) && file_bytes >= 4 * BLOCK_BYTES as u64);
+    pub(crate) fn new(disk: Arc<dyn Disk>, file_bytes: u64, salt_seed: u64, start: RingStart) -> Ring<T> {
+        // The largest entry, a carried tail of 64 KiB and a block, fits into the smallest file.
+        assert!(file_bytes.is_multiple_of(BLOCK_BYTES as u64) && file_bytes >= 128 << 10);
         Ring {
             disk,
             file_bytes,
-            nominal_files,
             slots: start.slots,
             cursor: None,
             next_file: start.next_file,
@@ -89,7 +91,10 @@ impl<T> Ring<T> {
     /// same place. Returns the sequence of the file it went to.
     pub(crate) fn write(&mut self, group: &mut Group) -> io::Result<u64> {
         let len = group.len() as u64;
-        assert!(len + BLOCK_BYTES as u64 <= self.file_bytes, "groups are bounded by their makers");
+        assert!(
+            len + BLOCK_BYTES as u64 <= self.file_bytes,
+            "groups are bounded by their makers"
+        );
         if self.cursor.as_ref().is_none_or(|c| c.used + len > self.file_bytes) {
             self.next_slot()?;
         }
@@ -118,12 +123,21 @@ impl<T> Ring<T> {
     }
 
     fn next_slot(&mut self) -> io::Result<()> {
-        let slot = match self.slots.iter().position(|slot| slot.sequence.is_none() && slot.bytes == self.file_bytes) {
+        let slot = match self
+            .slots
+            .iter()
+            .position(|slot| slot.sequence.is_none() && slot.bytes == self.file_bytes)
+        {
             Some(free) => free,
             None => self.add_slot()?,
         };
         let file_sequence = self.next_file;
-        let oldest = self.slots.iter().filter_map(|s| s.sequence).min().unwrap_or(file_sequence);
+        let oldest = self
+            .slots
+            .iter()
+            .filter_map(|s| s.sequence)
+            .min()
+            .unwrap_or(file_sequence);
         let header = FileHeader {
             file_sequence,
             salt: self.salt_seed ^ file_sequence.wrapping_mul(0x9E37_79B9_7F4A_7C15),
@@ -132,13 +146,21 @@ impl<T> Ring<T> {
         };
         self.next_file += 1;
         self.slots[slot].sequence = Some(file_sequence);
-        self.cursor = Some(Cursor { slot, header, header_written: false, used: BLOCK_BYTES as u64 });
+        self.cursor = Some(Cursor {
+            slot,
+            header,
+            header_written: false,
+            used: BLOCK_BYTES as u64,
+        });
         Ok(())
     }
 
     fn add_slot(&mut self) -> io::Result<usize> {
         let taken = |name: &PathBuf| self.slots.iter().any(|slot| slot.name == *name);
-        let name = (0..).map(slot_name).find(|name| !taken(name)).expect("numbers do not end");
+        let name = (0..)
+            .map(slot_name)
+            .find(|name| !taken(name))
+            .expect("numbers do not end");
         self.disk.create_dir(Path::new(JOURNAL_DIR))?;
         // A leftover of a growth that did not finish is no part of the ring.
         self.disk.remove(&name)?;
@@ -149,8 +171,32 @@ impl<T> Ring<T> {
         }
         file.sync_data()?;
         self.disk.sync_dir(Path::new(JOURNAL_DIR))?;
-        self.slots.push(Slot { name, file, bytes: self.file_bytes, sequence: None });
+        self.slots.push(Slot {
+            name,
+            file,
+            bytes: self.file_bytes,
+            sequence: None,
+        });
         Ok(self.slots.len() - 1)
+    }
+
+    /// Begins a file ahead of need: when none is free and a quarter of the current one is used. It belongs to nobody until
+    /// [`Ring::finish_ahead`].
+    pub(crate) fn begin_ahead(&mut self, nominal_files: usize) -> io::Result<Option<Arc<dyn DiskFile>>> {
+        let used = self.cursor.as_ref().map_or(0, |cursor| cursor.used);
+        if self.slots.len() >= nominal_files || self.free_files() > 0 || used < self.file_bytes / 4 {
+            return Ok(None);
+        }
+        let slot = self.add_slot()?;
+        self.slots[slot].sequence = Some(PREPARING);
+        Ok(Some(self.slots[slot].file.clone()))
+    }
+
+    /// The file begun ahead is free from now on.
+    pub(crate) fn finish_ahead(&mut self) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.sequence == Some(PREPARING)) {
+            slot.sequence = None;
+        }
     }
 
     /// Notes that `who` has entries in the file of that sequence.
@@ -176,18 +222,23 @@ impl<T> Ring<T> {
     /// Everybody with entries in files below `file_sequence`; a second call finds nobody.
     pub(crate) fn take_touched_below(&mut self, file_sequence: u64) -> Vec<T> {
         let rest = self.touched.split_off(&file_sequence);
-        std::mem::replace(&mut self.touched, rest).into_values().flatten().collect()
+        std::mem::replace(&mut self.touched, rest)
+            .into_values()
+            .flatten()
+            .collect()
     }
 
     /// Frees the files below `file_sequence` and removes what the ring has grown by beyond need.
-    pub(crate) fn release_below(&mut self, file_sequence: u64) {
+    pub(crate) fn release_below(&mut self, file_sequence: u64, nominal_files: usize) {
         for slot in &mut self.slots {
             if slot.sequence.is_some_and(|s| s < file_sequence) {
                 slot.sequence = None;
             }
         }
-        while self.slots.len() > self.nominal_files && self.free_files() > self.nominal_files / 2 {
-            let Some(last_free) = self.slots.iter().rposition(|slot| slot.sequence.is_none()) else { break };
+        while self.slots.len() > nominal_files && self.free_files() > nominal_files / 2 {
+            let Some(last_free) = self.slots.iter().rposition(|slot| slot.sequence.is_none()) else {
+                break;
+            };
             let slot = self.slots.remove(last_free);
             if let Some(cursor) = self.cursor.as_mut()
                 && cursor.slot > last_free

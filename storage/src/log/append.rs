@@ -24,8 +24,15 @@ impl Log {
     /// queues for the journal or the segment. Does not block on the disk. Nothing has changed when it fails.
     /// A batch larger than `segment_bytes` is the caller's to refuse.
     pub fn append(&self, batch: &AppendBatch<'_>) -> Result<Appended> {
-        assert!(batch.bytes.len() == batch.header.total_bytes(), "an append is exactly one batch");
-        let acks = self.shared.effective(batch.acks);
+        assert!(
+            batch.bytes.len() == batch.header.total_bytes(),
+            "an append is exactly one batch"
+        );
+        let mut acks = self.shared.effective(batch.acks);
+        if self.shared.fsyncs() && self.is_watched() {
+            // Whoever waits to read is as good a reason to sync as a waiting producer.
+            acks = Acks::Durable;
+        }
         let mut state = self.state.lock();
         self.check_open(&state)?;
         if let Some(duplicate) = self.check_producer(&state, batch)? {
@@ -46,6 +53,9 @@ impl Log {
             self.shared.warm.lock().push(self.arc());
         }
         self.shared.journal.request(acks);
+        if acks == Acks::Durable && batch.acks == Acks::Written {
+            self.shared.journal.request(Acks::Written);
+        }
         Ok(appended)
     }
 
@@ -53,7 +63,10 @@ impl Log {
         match &state.condition {
             Condition::Open => {}
             Condition::Refusing(kind) => {
-                return Err(self.error(*kind, "writing the segment failed; it is tried again, appends are refused meanwhile"));
+                return Err(self.error(
+                    *kind,
+                    "writing the segment failed; it is tried again, appends are refused meanwhile",
+                ));
             }
             Condition::Damaged(what) => return Err(self.error(ErrorKind::Corrupt, what.clone())),
             Condition::Deleted => return Err(self.error(ErrorKind::Deleted, "the topic was deleted")),
@@ -71,12 +84,19 @@ impl Log {
         }
         match state.producers.check(header) {
             Check::Append => Ok(None),
-            Check::Duplicate { base_offset, end_offset } => Ok(Some(Appended {
+            Check::Duplicate {
+                base_offset,
+                end_offset,
+            } => Ok(Some(Appended {
                 base_offset,
                 end_offset,
                 log_start_offset: state.log_start,
                 duplicate: true,
-                log_append_time_ms: if header.is_log_append_time() { header.max_timestamp } else { -1 },
+                log_append_time_ms: if header.is_log_append_time() {
+                    header.max_timestamp
+                } else {
+                    -1
+                },
             })),
             Check::OutOfOrder { expected } => {
                 let (id, got) = (header.producer_id, header.base_sequence);
@@ -112,7 +132,9 @@ impl Log {
         let body = &batch.bytes[STAMPED_BYTES..];
         state.tail.push_all(&self.shared.pool, &[&head, body]);
 
-        state.active_mut().add(len as u64, base_offset, end_offset, header.max_timestamp, batch.now_ms);
+        state
+            .active_mut()
+            .add(len as u64, base_offset, end_offset, header.max_timestamp, batch.now_ms);
         state.note_row(base_offset, start);
         state.epochs.assign(state.leader_epoch, base_offset);
         if header.has_producer() {
@@ -122,14 +144,22 @@ impl Log {
         state.last_append_ms = batch.now_ms;
 
         let large = len >= LARGE_APPEND_BYTES;
-        if large { self.queue_large(state, end_offset) } else { self.queue_small(state, start, end_offset, &[&head, body]) }
+        if large {
+            self.queue_large(state, end_offset)
+        } else {
+            self.queue_small(state, start, end_offset, &[&head, body])
+        }
         let wake = self.after_append(state, large, acks, rolled);
         let appended = Appended {
             base_offset,
             end_offset,
             log_start_offset: state.log_start,
             duplicate: false,
-            log_append_time_ms: if header.is_log_append_time() { header.max_timestamp } else { -1 },
+            log_append_time_ms: if header.is_log_append_time() {
+                header.max_timestamp
+            } else {
+                -1
+            },
         };
         (appended, wake)
     }
@@ -138,7 +168,12 @@ impl Log {
     fn queue_small(&self, state: &mut LogState, start: LogPosition, end_offset: Offset, pieces: &[&[u8]]) {
         let journal_sequence = self.journal_entry(state, EntryKind::Append, start, end_offset, pieces);
         let end = state.tail.end();
-        state.pending.push_back(Pending { end_offset, end, journal_sequence, segment_upto: LogPosition(0) });
+        state.pending.push_back(Pending {
+            end_offset,
+            end,
+            journal_sequence,
+            segment_upto: LogPosition(0),
+        });
     }
 
     /// Whole blocks of a large append go straight to the segment; what is left, and the note that recovery
@@ -150,7 +185,12 @@ impl Log {
         let pieces: Vec<&[u8]> = rest.iter().map(|slice| slice.as_ref()).collect();
         let journal_sequence = self.journal_entry(state, EntryKind::Remainder, whole, end_offset, &pieces);
         state.write_wanted = state.write_wanted.max(whole);
-        state.pending.push_back(Pending { end_offset, end, journal_sequence, segment_upto: whole });
+        state.pending.push_back(Pending {
+            end_offset,
+            end,
+            journal_sequence,
+            segment_upto: whole,
+        });
     }
 
     /// Puts bytes of the active segment that start at `position` into the journal.
@@ -172,7 +212,9 @@ impl Log {
             end_offset,
             pieces,
         };
-        self.shared.journal.append(&entry, &mut state.journal_group, &|| self.arc())
+        self.shared
+            .journal
+            .append(&entry, &mut state.journal_group, &|| self.arc())
     }
 
     fn after_append(&self, state: &mut LogState, large: bool, acks: Acks, rolled: bool) -> Wake {

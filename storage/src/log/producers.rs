@@ -72,23 +72,38 @@ impl Producers {
     /// Checks a batch of an idempotent producer; changes nothing.
     pub(super) fn check(&self, header: &BatchHeader) -> Check {
         // A producer that is not known here may start anywhere: its state expired, or the topic is new to it (contract 42).
-        let Some(producer) = self.by_id.get(&header.producer_id) else { return Check::Append };
+        let Some(producer) = self.by_id.get(&header.producer_id) else {
+            return Check::Append;
+        };
         if header.producer_epoch < producer.epoch {
-            return Check::Fenced { current: producer.epoch };
+            return Check::Fenced {
+                current: producer.epoch,
+            };
         }
         if header.producer_epoch > producer.epoch {
-            return if header.base_sequence == 0 { Check::Append } else { Check::OutOfOrder { expected: 0 } };
+            return if header.base_sequence == 0 {
+                Check::Append
+            } else {
+                Check::OutOfOrder { expected: 0 }
+            };
         }
         let (first, last) = (header.base_sequence, header.last_sequence());
         let known = &producer.batches[..usize::from(producer.len)];
-        if let Some(batch) = known.iter().rev().find(|b| b.first_sequence == first && b.last_sequence == last) {
+        if let Some(batch) = known
+            .iter()
+            .rev()
+            .find(|b| b.first_sequence == first && b.last_sequence == last)
+        {
             let base_offset = Offset(batch.base_offset);
-            return Check::Duplicate { base_offset, end_offset: base_offset + batch.records() };
+            return Check::Duplicate {
+                base_offset,
+                end_offset: base_offset + batch.records(),
+            };
         }
         match producer.last() {
-            Some(batch) if next_sequence(batch.last_sequence) != first => {
-                Check::OutOfOrder { expected: next_sequence(batch.last_sequence) }
-            }
+            Some(batch) if next_sequence(batch.last_sequence) != first => Check::OutOfOrder {
+                expected: next_sequence(batch.last_sequence),
+            },
             _ => Check::Append,
         }
     }
@@ -236,11 +251,18 @@ mod tests {
         }
         for i in 1..6 {
             let at = Offset(i64::from(i) * 2);
-            let duplicate = Check::Duplicate { base_offset: at, end_offset: at + 2 };
+            let duplicate = Check::Duplicate {
+                base_offset: at,
+                end_offset: at + 2,
+            };
             assert_eq!(producers.check(&header(0, i * 2, 2)), duplicate);
         }
         assert_eq!(producers.check(&header(0, 0, 2)), Check::OutOfOrder { expected: 12 });
-        assert_eq!(producers.check(&header(0, 10, 1)), Check::OutOfOrder { expected: 12 }, "same first, other last");
+        assert_eq!(
+            producers.check(&header(0, 10, 1)),
+            Check::OutOfOrder { expected: 12 },
+            "same first, other last"
+        );
     }
 
     #[test]
@@ -248,13 +270,19 @@ mod tests {
         // contract 40
         let mut producers = Producers::default();
         append(&mut producers, &header(0, i32::MAX - 1, 2), 0);
-        assert_eq!(producers.check(&header(0, i32::MAX, 1)), Check::OutOfOrder { expected: 0 });
+        assert_eq!(
+            producers.check(&header(0, i32::MAX, 1)),
+            Check::OutOfOrder { expected: 0 }
+        );
         append(&mut producers, &header(0, 0, 1), 2);
         let mut across = Producers::default();
         append(&mut across, &header(0, i32::MAX, 3), 0);
         assert_eq!(header(0, i32::MAX, 3).last_sequence(), 1);
         append(&mut across, &header(0, 2, 1), 3);
-        let duplicate = Check::Duplicate { base_offset: Offset(0), end_offset: Offset(3) };
+        let duplicate = Check::Duplicate {
+            base_offset: Offset(0),
+            end_offset: Offset(3),
+        };
         assert_eq!(across.check(&header(0, i32::MAX, 3)), duplicate);
     }
 
@@ -296,7 +324,11 @@ mod tests {
             restored.update(&header(0, i, 1), Offset(i64::from(i)), 1);
         }
         for i in 0..9 {
-            assert_eq!(restored.check(&header(0, i, 1)), producers.check(&header(0, i, 1)), "sequence {i}");
+            assert_eq!(
+                restored.check(&header(0, i, 1)),
+                producers.check(&header(0, i, 1)),
+                "sequence {i}"
+            );
         }
         restored.expire(100);
         assert_eq!(restored.take_changes(), vec![(7, None)]);

@@ -4,6 +4,7 @@
 //! (engine rule 18): the tail always begins at or before the end of those.
 
 use super::Log;
+use super::boundaries::{WINDOW_ROWS, Window};
 use super::state::{Condition, LogState, Row};
 use crate::api_types::{ReadRequest, ReadResult, RecordSlice};
 use crate::disk::DiskFile;
@@ -35,9 +36,17 @@ struct View {
     row: Option<(Offset, u64)>,
 }
 
+impl View {
+    /// Where the part ends that is read from the file: the tail has the rest.
+    fn file_end(&self, state: &LogState) -> u64 {
+        self.start
+            .map_or(u64::MAX, |start| state.tail.start().0.saturating_sub(start.0))
+    }
+}
+
 impl Log {
-    /// Reads durable records from memory if they are there; `None` when the disk is needed. Never blocks.
-    /// Errors as [`Log::read`].
+    /// Reads durable records if that needs no waiting: from memory, or from an open segment file between known batch boundaries
+    /// (sending those bytes may wait for the disk). `None` when a disk has to be asked where they are. Errors as [`Log::read`].
     pub fn read_tail(&self, request: &ReadRequest) -> Option<Result<ReadResult>> {
         let state = self.state.lock();
         match self.check_range(&state, request.offset) {
@@ -45,7 +54,29 @@ impl Log {
             Ok(false) => return Some(Ok(ReadResult::default())),
             Ok(true) => {}
         }
-        self.read_from_tail(&state, request).map(Ok)
+        let found = self.read_from_tail(&state, request);
+        found.or_else(|| self.read_between_boundaries(&state, request)).map(Ok)
+    }
+
+    /// Reads from an open file when both ends are known.
+    fn read_between_boundaries(&self, state: &LogState, request: &ReadRequest) -> Option<ReadResult> {
+        let view = self.view_of(state, request.offset);
+        let window = self.shared.boundaries.get(self.id, view.base)?;
+        let at = window.position_of(request.offset)?;
+        let limit = (at + request.max_bytes as u64)
+            .min(view.visible)
+            .min(view.file_end(state));
+        let end = window.last_boundary(at, limit)?;
+        let file = self.shared.read_files.get_open(self.id, view.base)?;
+        let len = (end - at) as usize;
+        Some(ReadResult {
+            slices: vec![RecordSlice::File {
+                file,
+                position: at,
+                len,
+            }],
+            bytes: len,
+        })
     }
 
     /// Reads durable records, from disk where needed. Blocks. Empty between high watermark and log end (contract 48);
@@ -61,12 +92,15 @@ impl Log {
             }
             self.view_of(&state, request.offset)
         };
-        let row = match view.row {
-            Some(row) => row,
-            None => self.index_row(&view, request.offset)?,
-        };
+        let window = self.window_at(&view, request.offset)?;
+        let row = view
+            .row
+            .into_iter()
+            .chain(window.floor(request.offset))
+            .max()
+            .unwrap_or((view.base, 0));
         let found = self.find_batch(&view, row, request.offset)?;
-        let len = self.read_length(&view, found, request)?;
+        let len = self.read_length(&view, &window, found, request)?;
         self.slices(&view, found.position, len)
     }
 
@@ -76,6 +110,10 @@ impl Log {
             return Err(self.error(ErrorKind::Deleted, "the topic was deleted"));
         }
         if offset < state.log_start || offset > state.next_offset {
+            if let (Condition::Damaged(what), true) = (&state.condition, offset > state.next_offset) {
+                // Not out of range: readers would go on elsewhere and never know.
+                return Err(self.error(ErrorKind::Corrupt, what.clone()).with_offset(offset));
+            }
             let message = format!("only offsets {} to {} are there", state.log_start, state.next_offset);
             return Err(self.error(ErrorKind::OffsetOutOfRange, message).with_offset(offset));
         }
@@ -84,7 +122,11 @@ impl Log {
 
     /// Log position below which everything is visible.
     fn visible_position(&self, state: &LogState) -> LogPosition {
-        if self.shared.fsyncs() { state.durable_position } else { state.written_position }
+        if self.shared.fsyncs() {
+            state.durable_position
+        } else {
+            state.written_position
+        }
     }
 
     fn read_from_tail(&self, state: &LogState, request: &ReadRequest) -> Option<ReadResult> {
@@ -107,10 +149,24 @@ impl Log {
         } else {
             // End at a known batch boundary, so that nothing is sent twice.
             let after = state.rows.partition_point(|row| row.position <= limit);
-            state.rows.get(after.checked_sub(1)?).map_or(limit, |row| if row.position >= first_end { row.position } else { first_end })
+            state.rows.get(after.checked_sub(1)?).map_or(limit, |row| {
+                if row.position >= first_end {
+                    row.position
+                } else {
+                    first_end
+                }
+            })
         };
-        let slices = state.tail.slices(start, end).into_iter().map(|s| RecordSlice::Mem(s.into_bytes())).collect();
-        Some(ReadResult { slices, bytes: (end - start) as usize })
+        let slices = state
+            .tail
+            .slices(start, end)
+            .into_iter()
+            .map(|s| RecordSlice::Mem(s.into_bytes()))
+            .collect();
+        Some(ReadResult {
+            slices,
+            bytes: (end - start) as usize,
+        })
     }
 
     fn view_of(&self, state: &LogState, offset: Offset) -> View {
@@ -123,26 +179,47 @@ impl Log {
             }
             None => segment.bytes,
         };
-        let row = state.row_below(offset).and_then(|row| Some((row.offset, row.position.0.checked_sub(segment.start?.0)?)));
-        View { base: segment.base, start: segment.start, visible, row }
+        let row = state
+            .row_below(offset)
+            .and_then(|row| Some((row.offset, row.position.0.checked_sub(segment.start?.0)?)));
+        View {
+            base: segment.base,
+            start: segment.start,
+            visible,
+            row,
+        }
     }
 
-    fn index_row(&self, view: &View, offset: Offset) -> Result<(Offset, u64)> {
-        let found = self.shared.index.offset_floor(self.id, offset)?;
-        Ok(match found {
-            Some((row_offset, row)) if row.segment_base == view.base => (row_offset, row.position),
-            _ => (view.base, 0),
-        })
+    /// Known boundaries around `offset`: the window in memory, or a new one from the index.
+    fn window_at(&self, view: &View, offset: Offset) -> Result<Arc<Window>> {
+        if let Some(window) = self.shared.boundaries.get(self.id, view.base)
+            && window.spans(offset)
+        {
+            return Ok(window);
+        }
+        let rows = self
+            .shared
+            .index
+            .segment_rows(self.id, view.base, offset, WINDOW_ROWS)?;
+        let window = Arc::new(Window { rows });
+        self.shared.boundaries.put(self.id, view.base, window.clone());
+        Ok(window)
     }
 
     fn read_file(&self, base: Offset) -> Result<Arc<dyn DiskFile>> {
-        self.shared.read_files.get(&self.shared.disk, self.id, base).map_err(|source| {
-            let gone = source.kind() == std::io::ErrorKind::NotFound && base < self.state.lock().log_start;
-            if gone {
-                return self.error(ErrorKind::OffsetOutOfRange, "the records were removed by retention").with_offset(base);
-            }
-            Error::io(format!("opening the segment at offset {base} failed"), source).with_log(self.id.topic_id, self.id.partition)
-        })
+        self.shared
+            .read_files
+            .get(&self.shared.disk, self.id, base)
+            .map_err(|source| {
+                let gone = source.kind() == std::io::ErrorKind::NotFound && base < self.state.lock().log_start;
+                if gone {
+                    return self
+                        .error(ErrorKind::OffsetOutOfRange, "the records were removed by retention")
+                        .with_offset(base);
+                }
+                Error::io(format!("opening the segment at offset {base} failed"), source)
+                    .with_log(self.id.topic_id, self.id.partition)
+            })
     }
 
     /// Fills `buf` from the segment's bytes at `at`: from the file below the tail, from the tail above. Returns the bytes read.
@@ -199,7 +276,10 @@ impl Log {
                 return Err(self.corrupt(view, at, &what).with_offset(expected));
             }
             if header.last_offset() >= offset {
-                return Ok(Found { position: at, bytes: header.total_bytes() });
+                return Ok(Found {
+                    position: at,
+                    bytes: header.total_bytes(),
+                });
             }
             expected = header.last_offset() + 1;
             at += header.total_bytes() as u64;
@@ -207,13 +287,21 @@ impl Log {
     }
 
     /// How many bytes to return from a batch on.
-    fn read_length(&self, view: &View, first: Found, request: &ReadRequest) -> Result<usize> {
+    fn read_length(&self, view: &View, window: &Window, first: Found, request: &ReadRequest) -> Result<usize> {
         let available = view.visible.saturating_sub(first.position) as usize;
+        if first.bytes > available {
+            return Err(self.corrupt(view, first.position, "a batch is longer than its segment"));
+        }
         if first.bytes > request.max_bytes {
             return Ok(if request.min_one_batch { first.bytes } else { 0 });
         }
         if available <= request.max_bytes {
             return Ok(available);
+        }
+        let first_end = first.position + first.bytes as u64;
+        let limit = first.position + request.max_bytes as u64;
+        if let Some(end) = window.last_boundary(first_end - 1, limit) {
+            return Ok((end - first.position) as usize);
         }
         if first.bytes < WALK_BATCH_BYTES {
             return Ok(request.max_bytes);
@@ -256,7 +344,14 @@ impl Log {
         };
         if in_file > 0 {
             let file = self.read_file(view.base)?;
-            slices.insert(0, RecordSlice::File { file, position: at, len: in_file });
+            slices.insert(
+                0,
+                RecordSlice::File {
+                    file,
+                    position: at,
+                    len: in_file,
+                },
+            );
         }
         Ok(ReadResult { slices, bytes: len })
     }

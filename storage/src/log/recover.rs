@@ -24,6 +24,8 @@ use std::sync::Arc;
 
 /// A batch longer than this is not one.
 const BATCH_BYTES_MAX: usize = 1 << 30;
+/// A recovered tail is journaled in entries of so many bytes, which fit into the smallest journal file.
+const ENTRY_BYTES_MAX: usize = 64 << 10;
 const BLOCK: u64 = BLOCK_BYTES as u64;
 
 /// What index and journal know of a log.
@@ -34,6 +36,8 @@ pub(crate) struct LogStart {
     pub(crate) epochs: Vec<(i32, Offset)>,
     pub(crate) producers: Vec<(i64, ProducerRow)>,
     pub(crate) entries: Vec<RecoveredEntry>,
+    /// The log has a folder of segments.
+    pub(crate) has_files: bool,
     /// Look at the segments even without journal entries: the mark may be older than they are.
     pub(crate) scan: bool,
 }
@@ -84,13 +88,14 @@ impl Log {
         shared: &Arc<Shared>,
         id: LogId,
         config: LogConfig,
-        start: LogStart,
+        start: &LogStart,
         now_ms: i64,
         batch: &mut IndexBatch,
     ) -> Result<(Arc<Log>, Option<Cut>)> {
         let mut overlays = overlays_of(&start.entries);
-        let mut state = initial_state(shared, config, &start);
-        if start.entries.is_empty() && !start.scan {
+        let mut state = initial_state(shared, config, start);
+        if start.entries.is_empty() && !start.scan && !has_unmarked_data(shared, id, start)? {
+            state.keep_epoch();
             return Ok((Log::with_state(shared.clone(), id, state), None));
         }
         let mut at = start.mark.map_or(0, |mark| mark.scan_position);
@@ -101,8 +106,16 @@ impl Log {
         }
         let mut scan_base = state.active().base;
         let (cut, discarded) = loop {
-            let io = |source| Error::io(format!("reading the segment of {id} at offset {scan_base} failed"), source);
-            let synced = start.mark.filter(|m| m.segment_base == scan_base).map_or(0, |m| m.synced_position);
+            let io = |source| {
+                Error::io(
+                    format!("reading the segment of {id} at offset {scan_base} failed"),
+                    source,
+                )
+            };
+            let synced = start
+                .mark
+                .filter(|m| m.segment_base == scan_base)
+                .map_or(0, |m| m.synced_position);
             let overlay = overlays.remove(&scan_base).unwrap_or_default();
             let mut image = Image::open(&shared.disk, id, scan_base, overlay).map_err(io)?;
             if image.file.is_some() && synced == 0 {
@@ -119,24 +132,48 @@ impl Log {
                 rows: Vec::new(),
             };
             scan.run(&mut state, now_ms).map_err(io)?;
-            let Scan { segment, file_valid, rows, .. } = scan;
-            if file_valid > synced && let Some(file) = &image.file {
+            let Scan {
+                segment,
+                file_valid,
+                rows,
+                ..
+            } = scan;
+            if file_valid > synced
+                && let Some(file) = &image.file
+            {
                 file.sync_data().map_err(io)?;
             }
             let next_offset = segment.end_offset;
             let continues = next_offset > scan_base
                 && (overlays.contains_key(&next_offset)
-                    || (image.file.is_some() && shared.disk.open(&segment_path(id, next_offset), crate::disk::OpenMode::Read).is_ok()));
+                    || (image.file.is_some()
+                        && shared
+                            .disk
+                            .open(&segment_path(id, next_offset), crate::disk::OpenMode::Read)
+                            .is_ok()));
             if !continues {
                 let end = segment.bytes;
                 let cut = finish(&mut state, shared, segment, rows, &mut image, file_valid, synced, id).map_err(io)?;
+                if start.mark.is_some_and(|mark| next_offset < mark.end_offset) {
+                    // Damage: what lies behind it may be all that is left, and stays as it is (engine rule 9).
+                    break (None, false);
+                }
                 if image.file.is_some() {
                     remove_later_segments(shared, id, scan_base).map_err(io)?;
                 }
-                break (cut, image.journal_reaches_past(end) || overlays.range(next_offset.max(scan_base + 1)..).next().is_some());
+                break (
+                    cut,
+                    image.journal_reaches_past(end)
+                        || overlays.range(next_offset.max(scan_base + 1)..).next().is_some(),
+                );
             }
             seal(shared, id, &segment, &mut image, file_valid, &rows, batch).map_err(io)?;
-            state.segments.push(Segment { sealed: true, saved: true, start: None, ..segment });
+            state.segments.push(Segment {
+                sealed: true,
+                saved: true,
+                start: None,
+                ..segment
+            });
             state.segments.push(Segment::new(next_offset, LogPosition(0)));
             state.rows.clear();
             state.rows_saved = 0;
@@ -144,7 +181,10 @@ impl Log {
             at = 0;
         };
         if let Some(mark) = start.mark.filter(|mark| state.next_offset < mark.end_offset) {
-            let message = format!("records {} to {} (exclusive) were durable and cannot be read back", state.next_offset, mark.end_offset);
+            let message = format!(
+                "records {} to {} (exclusive) were durable and cannot be read back",
+                state.next_offset, mark.end_offset
+            );
             tracing::error!(log = %id, %message, "a partition is damaged; it takes no appends");
             state.condition = Condition::Damaged(message);
         }
@@ -152,6 +192,7 @@ impl Log {
             // Rows never describe what is not there (engine rule 14).
             batch.delete_rows_from(id, state.next_offset);
         }
+        state.keep_epoch();
         let log = Log::with_state(shared.clone(), id, state);
         if cut.is_some() || discarded {
             log.journal_restart();
@@ -165,12 +206,39 @@ impl Log {
         let (mut at, end) = (state.tail.start(), state.tail.end());
         let end_offset = state.next_offset;
         for slice in state.tail.slices(at, end) {
-            let bytes = slice.as_ref();
-            self.journal_entry(&mut state, EntryKind::Carried, at, end_offset, &[bytes]);
-            at = at + bytes.len() as u64;
+            for bytes in slice.as_ref().chunks(ENTRY_BYTES_MAX) {
+                self.journal_entry(&mut state, EntryKind::Carried, at, end_offset, &[bytes]);
+                at = at + bytes.len() as u64;
+            }
         }
         self.journal_entry(&mut state, EntryKind::Restart, end, end_offset, &[]);
     }
+}
+
+/// Whether segment files hold more than the mark says: writes of which the journal lost the note. They are accepted or made
+/// zero now, or they would come back in a later recovery (engine rule 11).
+fn has_unmarked_data(shared: &Arc<Shared>, id: LogId, start: &LogStart) -> Result<bool> {
+    if !start.has_files {
+        return Ok(false);
+    }
+    let dir = log_dir(id);
+    let io = |source| Error::io(format!("looking at {} failed", dir.display()), source);
+    let (active, synced) = start
+        .mark
+        .map_or((Offset(0), 0), |mark| (mark.segment_base, mark.synced_position));
+    let names = shared.disk.list(&dir).map_err(io)?;
+    let bases = || names.iter().filter_map(|name| parse_segment_name(name));
+    if bases().any(|base| base > active) {
+        return Ok(true);
+    }
+    if !bases().any(|base| base == active) {
+        return Ok(false);
+    }
+    let file = shared
+        .disk
+        .open(&segment_path(id, active), crate::disk::OpenMode::Read)
+        .map_err(io)?;
+    Ok(file.len().map_err(io)? > synced)
 }
 
 /// What the journal has of each segment; younger entries over older ones.
@@ -193,7 +261,13 @@ fn overlays_of(entries: &[RecoveredEntry]) -> BTreeMap<Offset, BTreeMap<u64, Byt
 fn remove_later_segments(shared: &Arc<Shared>, id: LogId, last: Offset) -> std::io::Result<()> {
     let dir = log_dir(id);
     let mut removed = false;
-    for base in shared.disk.list(&dir)?.iter().filter_map(|name| parse_segment_name(name)).filter(|base| *base > last) {
+    for base in shared
+        .disk
+        .list(&dir)?
+        .iter()
+        .filter_map(|name| parse_segment_name(name))
+        .filter(|base| *base > last)
+    {
         shared.disk.remove(&segment_path(id, base))?;
         removed = true;
     }
@@ -210,7 +284,10 @@ fn initial_state(shared: &Arc<Shared>, config: LogConfig, start: &LogStart) -> L
     let position = LogPosition(mark.synced_position);
     state.mark = Some(mark);
     state.log_start = mark.log_start;
-    let sealed = start.segments.iter().filter(|(base, row)| *base < mark.segment_base && row.end_offset > mark.log_start);
+    let sealed = start
+        .segments
+        .iter()
+        .filter(|(base, row)| *base < mark.segment_base && row.end_offset > mark.log_start);
     state.segments = sealed.map(|(base, row)| Segment::from_row(*base, row)).collect();
     let mut active = Segment::new(mark.segment_base, LogPosition(0));
     active.bytes = mark.synced_position;
@@ -244,9 +321,16 @@ fn set_end(state: &mut LogState, end: Offset, position: LogPosition) {
 }
 
 /// The lowest segment that there is, for a log without a mark.
-fn first_segment(shared: &Arc<Shared>, id: LogId, overlays: &BTreeMap<Offset, BTreeMap<u64, Bytes>>) -> Result<Option<Offset>> {
+fn first_segment(
+    shared: &Arc<Shared>,
+    id: LogId,
+    overlays: &BTreeMap<Offset, BTreeMap<u64, Bytes>>,
+) -> Result<Option<Offset>> {
     let dir = log_dir(id);
-    let names = shared.disk.list(&dir).map_err(|source| Error::io(format!("listing {} failed", dir.display()), source))?;
+    let names = shared
+        .disk
+        .list(&dir)
+        .map_err(|source| Error::io(format!("listing {} failed", dir.display()), source))?;
     let files = names.iter().filter_map(|name| parse_segment_name(name));
     Ok(files.chain(overlays.keys().copied()).min())
 }
@@ -306,8 +390,12 @@ impl Scan<'_> {
         let (base_offset, end_offset) = (header.base_offset, header.last_offset() + 1);
         let bytes = header.total_bytes() as u64;
         self.segment.bytes = self.at;
-        self.segment.add(bytes, base_offset, end_offset, header.max_timestamp, now_ms);
-        let due = self.rows.last().is_none_or(|row| self.at - row.position.0 >= super::state::INDEX_INTERVAL_BYTES);
+        self.segment
+            .add(bytes, base_offset, end_offset, header.max_timestamp, now_ms);
+        let due = self
+            .rows
+            .last()
+            .is_none_or(|row| self.at - row.position.0 >= super::state::INDEX_INTERVAL_BYTES);
         if due {
             self.rows.push(Row {
                 offset: base_offset,
@@ -340,7 +428,9 @@ fn seal(
             Some(file) => file.clone(),
             None => {
                 shared.disk.create_dir(&log_dir(id))?;
-                let file = shared.disk.create(&segment_path(id, segment.base), crate::disk::OpenMode::Direct)?;
+                let file = shared
+                    .disk
+                    .create(&segment_path(id, segment.base), crate::disk::OpenMode::Direct)?;
                 shared.disk.sync_dir(&log_dir(id))?;
                 file
             }
@@ -359,10 +449,33 @@ fn seal(
     }
     for row in rows {
         let position = row.position.0;
-        batch.put_offset(id, row.offset, &OffsetRow { segment_base: segment.base, position });
-        batch.put_time(id, segment.base, row.max_timestamp, &TimeRow { offset: row.offset, position });
+        batch.put_offset(
+            id,
+            row.offset,
+            &OffsetRow {
+                segment_base: segment.base,
+                position,
+            },
+        );
+        batch.put_time(
+            id,
+            segment.base,
+            row.max_timestamp,
+            &TimeRow {
+                offset: row.offset,
+                position,
+            },
+        );
     }
-    batch.put_segment(id, segment.base, &Segment { sealed: true, ..segment.clone() }.row());
+    batch.put_segment(
+        id,
+        segment.base,
+        &Segment {
+            sealed: true,
+            ..segment.clone()
+        }
+        .row(),
+    );
     Ok(())
 }
 
@@ -387,16 +500,24 @@ fn finish(
     let position = LogPosition(tail_at);
     (state.written_to, state.synced_to, state.write_wanted) = (position, position, position);
     let end_offset = segment.end_offset;
-    state.segments.push(Segment { start: Some(LogPosition(0)), ..segment });
+    state.segments.push(Segment {
+        start: Some(LogPosition(0)),
+        ..segment
+    });
     set_end(state, end_offset, LogPosition(end));
     let known = state.rows.back().map(|row| row.position);
-    state.rows.extend(rows.into_iter().filter(|row| known.is_none_or(|known| row.position > known)));
+    state.rows.extend(
+        rows.into_iter()
+            .filter(|row| known.is_none_or(|known| row.position > known)),
+    );
     let covered = image.journal_covers(tail_at, end);
-    let Some(file) = image.file.clone() else { return Ok(None) };
+    let Some(file) = image.file.clone() else {
+        return Ok(None);
+    };
     if covered && image.file_len <= tail_at {
         return Ok(None);
     }
-    let partial = end % BLOCK != 0 && image.file_len > end / BLOCK * BLOCK;
+    let partial = !end.is_multiple_of(BLOCK) && image.file_len > end / BLOCK * BLOCK;
     let last_block = partial.then(|| {
         let at = end / BLOCK * BLOCK;
         let mut block = rest[(at - tail_at) as usize..].to_vec();
@@ -404,5 +525,11 @@ fn finish(
         (at, block)
     });
     let from = end.div_ceil(BLOCK) * BLOCK;
-    Ok(Some(Cut { log: id, file, last_block, from, to: image.file_len.max(from) }))
+    Ok(Some(Cut {
+        log: id,
+        file,
+        last_block,
+        from,
+        to: image.file_len.max(from),
+    }))
 }

@@ -24,9 +24,17 @@ impl Log {
         if state.condition != Condition::Open || !state.config.delete_policy {
             return Expired::Nothing;
         }
-        let cutoff = if state.config.retention_ms < 0 { i64::MIN } else { now_ms.saturating_sub(state.config.retention_ms) };
+        let cutoff = if state.config.retention_ms < 0 {
+            i64::MIN
+        } else {
+            now_ms.saturating_sub(state.config.retention_ms)
+        };
         let active = state.active();
-        let age_ms = if active.max_timestamp >= 0 { active.max_timestamp } else { active.first_append_ms };
+        let age_ms = if active.max_timestamp >= 0 {
+            active.max_timestamp
+        } else {
+            active.first_append_ms
+        };
         if active.bytes > 0 && age_ms < cutoff && !state.has_unsynced() {
             state.roll(&self.shared.pool);
             let queue = self.want_sync(&mut state);
@@ -38,8 +46,12 @@ impl Log {
         }
         let count = expired_count(&state, cutoff).min(state.segments.len() - 1);
         let high_watermark = self.high_watermark(&state);
-        let going = state.segments[..count].iter().take_while(|s| s.end_offset <= high_watermark);
-        let Some(last) = going.last() else { return Expired::Nothing };
+        let going = state.segments[..count]
+            .iter()
+            .take_while(|s| s.end_offset <= high_watermark);
+        let Some(last) = going.last() else {
+            return Expired::Nothing;
+        };
         let below = last.end_offset;
         let saved = state.segments.iter().take_while(|s| s.base < below).all(|s| s.saved);
         if saved && state.mark.is_some_and(|mark| mark.segment_base >= below) {
@@ -69,12 +81,16 @@ impl Log {
             }
             let count = state.segments.partition_point(|s| s.base < below);
             let gone = state.segments.drain(..count).map(|s| s.base).collect();
-            let rows = state.rows.partition_point(|row| row.offset < below).min(state.rows_saved);
+            let rows = state
+                .rows
+                .partition_point(|row| row.offset < below)
+                .min(state.rows_saved);
             state.rows.drain(..rows);
             state.rows_saved -= rows;
             gone
         };
         self.shared.read_files.forget(self.id, below);
+        self.shared.boundaries.forget(self.id, below);
         for base in &gone {
             let path = segment_path(self.id, *base);
             if let Err(error) = self.shared.disk.remove(&path) {
@@ -98,7 +114,11 @@ fn expired_count(state: &LogState, cutoff_ms: i64) -> usize {
     let limit = state.config.retention_bytes;
     let mut count = 0;
     for segment in &state.segments {
-        let age_ms = if segment.max_timestamp >= 0 { segment.max_timestamp } else { segment.first_append_ms };
+        let age_ms = if segment.max_timestamp >= 0 {
+            segment.max_timestamp
+        } else {
+            segment.first_append_ms
+        };
         let too_old = age_ms < cutoff_ms;
         let too_much = limit >= 0 && rest.saturating_sub(segment.bytes) >= limit.cast_unsigned();
         if !segment.sealed || !(too_old || too_much) {

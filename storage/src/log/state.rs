@@ -151,6 +151,11 @@ impl LogState {
         self.active().start.expect("the active segment began in this run")
     }
 
+    /// Epochs of a log never fall (engine rule 11), even when the index is a copy from an earlier time and counts from there.
+    pub(super) fn keep_epoch(&mut self) {
+        self.leader_epoch = self.leader_epoch.max(self.epochs.latest().unwrap_or(0));
+    }
+
     /// Seals the active segment and begins the next one. The sealed one's last block is filled with zeros.
     pub(super) fn roll(&mut self, pool: &Arc<ChunkPool>) {
         self.tail.pad_to_block(pool);
@@ -162,7 +167,9 @@ impl LogState {
 
     /// The index in `segments` of the segment that `position` lies in; a boundary belongs to the later one.
     pub(super) fn segment_at(&self, position: LogPosition) -> usize {
-        let after = self.segments.partition_point(|s| s.start.is_none_or(|start| start <= position));
+        let after = self
+            .segments
+            .partition_point(|s| s.start.is_none_or(|start| start <= position));
         after.saturating_sub(1)
     }
 
@@ -175,7 +182,12 @@ impl LogState {
         if due {
             let active = self.active();
             let (max_timestamp, max_timestamp_offset) = (active.max_timestamp, active.max_timestamp_offset);
-            self.rows.push_back(Row { offset, position, max_timestamp, max_timestamp_offset });
+            self.rows.push_back(Row {
+                offset,
+                position,
+                max_timestamp,
+                max_timestamp_offset,
+            });
         }
     }
 
@@ -185,9 +197,9 @@ impl LogState {
         self.rows.get(after.checked_sub(1)?).copied()
     }
 
-    /// Drops rows that the index has and that lie below both the tail and the synced position; the last such one stays.
-    pub(super) fn trim_rows(&mut self) {
-        let limit = self.tail.start().min(self.synced_to);
+    /// Drops rows that the index has and that lie below the tail, the synced position and `upto`; the last such one stays.
+    pub(super) fn trim_rows(&mut self, upto: LogPosition) {
+        let limit = self.tail.start().min(self.synced_to).min(upto);
         while self.rows_saved > 1 && self.rows.get(1).is_some_and(|row| row.position <= limit) {
             self.rows.pop_front();
             self.rows_saved -= 1;
@@ -199,7 +211,11 @@ impl LogState {
 
     /// Gives up tail memory of what is safely in segments. `quiet`: nothing is kept for readers.
     pub(super) fn trim_tail(&mut self, pool: &Arc<ChunkPool>, quiet: bool) {
-        let keep = if quiet || pool.is_tight() { 0 } else { KEEP_FOR_READERS_BYTES };
+        let keep = if quiet || pool.is_tight() {
+            0
+        } else {
+            KEEP_FOR_READERS_BYTES
+        };
         let upto = LogPosition(self.tail.end().0.saturating_sub(keep)).min(self.synced_to);
         if upto > self.tail.start() || quiet {
             self.tail.trim(pool, upto, quiet);
@@ -257,7 +273,10 @@ pub(super) fn preallocation(allocated: u64, upto: u64, segment_bytes: u64, free_
     if upto < FIRST_STEP / 2 {
         return upto;
     }
-    let step = allocated.max(upto).clamp(FIRST_STEP, LAST_STEP).min(free_bytes / 2 / block * block);
+    let step = allocated
+        .max(upto)
+        .clamp(FIRST_STEP, LAST_STEP)
+        .min(free_bytes / 2 / block * block);
     let limit = segment_bytes.div_ceil(block) * block;
     (upto + step).min(limit).max(upto)
 }
@@ -273,8 +292,20 @@ mod tests {
         assert_eq!(preallocation(0, 8192, gib, 100 * gib), 8192, "none for a quiet log");
         assert_eq!(preallocation(0, 1 << 20, gib, 100 * gib), 2 << 20);
         assert_eq!(preallocation(32 << 20, 33 << 20, gib, 100 * gib), 66 << 20);
-        assert_eq!(preallocation(900 << 20, 1000 << 20, gib, 100 * gib), gib, "not past the segment");
-        assert_eq!(preallocation(32 << 20, 33 << 20, gib, 8 << 20), 37 << 20, "half of the free disk");
-        assert_eq!(preallocation(gib, gib + 4096, gib, 100 * gib), gib + 4096, "an oversized batch");
+        assert_eq!(
+            preallocation(900 << 20, 1000 << 20, gib, 100 * gib),
+            gib,
+            "not past the segment"
+        );
+        assert_eq!(
+            preallocation(32 << 20, 33 << 20, gib, 8 << 20),
+            37 << 20,
+            "half of the free disk"
+        );
+        assert_eq!(
+            preallocation(gib, gib + 4096, gib, 100 * gib),
+            gib + 4096,
+            "an oversized batch"
+        );
     }
 }

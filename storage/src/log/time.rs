@@ -8,13 +8,18 @@ use protocol::compression::DecompressLimits;
 use protocol::records::first_at_or_after;
 use protocol::types::Offset;
 
+/// Looks at a batch; stops the walk when it returns something.
+type Visit<'a, R> = &'a mut dyn FnMut(&BatchHeader, &[u8]) -> Result<Option<R>>;
+
 /// Bytes read at once while walking batches.
 const WALK_BYTES: usize = 1 << 20;
 
 impl Log {
     /// First record below the high watermark with a timestamp of at least `timestamp_ms` (contract 59). Blocks.
     pub fn find_by_timestamp(&self, timestamp_ms: i64) -> Result<Option<TimestampOffset>> {
-        let Some(from) = self.time_scan_start(timestamp_ms)? else { return Ok(None) };
+        let Some(from) = self.time_scan_start(timestamp_ms)? else {
+            return Ok(None);
+        };
         self.first_record(from, timestamp_ms)
     }
 
@@ -23,10 +28,16 @@ impl Log {
         let (best, end) = {
             let state = self.state.lock();
             let end = self.high_watermark(&state);
-            let best = state.segments.iter().filter(|s| s.bytes > 0).max_by_key(|s| (s.max_timestamp, -s.base.0));
+            let best = state
+                .segments
+                .iter()
+                .filter(|s| s.bytes > 0)
+                .max_by_key(|s| (s.max_timestamp, -s.base.0));
             (best.map(|s| (s.base, s.max_timestamp, s.max_timestamp_offset)), end)
         };
-        let Some((base, timestamp, offset)) = best else { return Ok(None) };
+        let Some((base, timestamp, offset)) = best else {
+            return Ok(None);
+        };
         if offset < end {
             let from = offset.max(self.offsets().log_start);
             return self.first_record(from, timestamp);
@@ -37,22 +48,35 @@ impl Log {
             max = max.max(header.max_timestamp);
             Ok(None::<()>)
         })?;
-        if max == i64::MIN { Ok(None) } else { self.first_record(base, max) }
+        if max == i64::MIN {
+            Ok(None)
+        } else {
+            self.first_record(base, max)
+        }
     }
 
     /// Where to start looking for a timestamp: a batch at or before the first one that can hold it.
     fn time_scan_start(&self, timestamp_ms: i64) -> Result<Option<Offset>> {
         let (base, log_start) = {
             let state = self.state.lock();
-            let Some(segment) = state.segments.iter().find(|s| s.bytes > 0 && s.max_timestamp >= timestamp_ms) else {
+            let Some(segment) = state
+                .segments
+                .iter()
+                .find(|s| s.bytes > 0 && s.max_timestamp >= timestamp_ms)
+            else {
                 return Ok(None);
             };
             let start = segment.start;
             let rows = state.rows.iter().filter(|row| {
-                start.is_some_and(|start| row.position >= start) && row.offset >= segment.base && row.offset < segment.end_offset
+                start.is_some_and(|start| row.position >= start)
+                    && row.offset >= segment.base
+                    && row.offset < segment.end_offset
             });
             // Rows in memory are the newest of the segment; older ones are in the index.
-            let known = rows.take_while(|row| row.max_timestamp < timestamp_ms).last().map(|row| row.offset);
+            let known = rows
+                .take_while(|row| row.max_timestamp < timestamp_ms)
+                .last()
+                .map(|row| row.offset);
             match known {
                 Some(offset) => return Ok(Some(offset.max(state.log_start))),
                 None => (segment.base, state.log_start),
@@ -80,19 +104,21 @@ impl Log {
     }
 
     /// Calls `visit` with every visible batch from the one that holds `from` on, until it returns something.
-    fn walk<R>(
-        &self,
-        from: Offset,
-        visit: &mut dyn FnMut(&BatchHeader, &[u8]) -> Result<Option<R>>,
-    ) -> Result<Option<R>> {
+    fn walk<R>(&self, from: Offset, visit: Visit<'_, R>) -> Result<Option<R>> {
         let mut next = from;
         loop {
-            let request = ReadRequest { offset: next, max_bytes: WALK_BYTES, min_one_batch: true };
+            let request = ReadRequest {
+                offset: next,
+                max_bytes: WALK_BYTES,
+                min_one_batch: true,
+            };
             let bytes = self.materialize(&self.read(&request)?.slices)?;
             let mut rest = &bytes[..];
             while rest.len() >= HEADER_BYTES {
                 let Ok(header) = BatchHeader::read(rest) else { break };
-                let Some(batch) = rest.get(..header.total_bytes()) else { break };
+                let Some(batch) = rest.get(..header.total_bytes()) else {
+                    break;
+                };
                 if let Some(found) = visit(&header, batch)? {
                     return Ok(Some(found));
                 }

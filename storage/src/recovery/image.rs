@@ -23,14 +23,25 @@ pub(crate) struct Image {
 
 impl Image {
     /// Opens the segment's file, if it is there, with `O_DIRECT`: what the page cache holds proves nothing (engine rule 4).
-    pub(crate) fn open(disk: &Arc<dyn Disk>, log: LogId, base: Offset, overlay: BTreeMap<u64, Bytes>) -> io::Result<Image> {
+    pub(crate) fn open(
+        disk: &Arc<dyn Disk>,
+        log: LogId,
+        base: Offset,
+        overlay: BTreeMap<u64, Bytes>,
+    ) -> io::Result<Image> {
         let file = match disk.open(&segment_path(log, base), OpenMode::Direct) {
             Ok(file) => Some(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
         let file_len = file.as_ref().map_or(Ok(0), |f| f.len())?;
-        Ok(Image { file, file_len, overlay, window: Vec::new(), window_at: 0 })
+        Ok(Image {
+            file,
+            file_len,
+            overlay,
+            window: Vec::new(),
+            window_at: 0,
+        })
     }
 
     /// Fills `buf` from `at` as far as there are bytes. Returns how many, and whether all came from the file.
@@ -40,7 +51,9 @@ impl Image {
         while filled < buf.len() {
             let position = at + filled as u64;
             let before = self.overlay.range(..=position).next_back();
-            let covered = before.and_then(|(start, bytes)| bytes.get((position - start) as usize..)).filter(|b| !b.is_empty());
+            let covered = before
+                .and_then(|(start, bytes)| bytes.get((position - start) as usize..))
+                .filter(|b| !b.is_empty());
             if let Some(bytes) = covered {
                 let take = bytes.len().min(buf.len() - filled);
                 buf[filled..filled + take].copy_from_slice(&bytes[..take]);
@@ -48,7 +61,11 @@ impl Image {
                 from_file = false;
                 continue;
             }
-            let next = self.overlay.range(position..).next().map_or(u64::MAX, |(start, _)| *start);
+            let next = self
+                .overlay
+                .range(position..)
+                .next()
+                .map_or(u64::MAX, |(start, _)| *start);
             let want = ((next - position) as usize).min(buf.len() - filled);
             let got = self.read_file(position, &mut buf[filled..filled + want])?;
             filled += got;
@@ -85,14 +102,21 @@ impl Image {
 
     /// Whether the journal has anything from `at` on.
     pub(crate) fn journal_reaches_past(&self, at: u64) -> bool {
-        self.overlay.iter().next_back().is_some_and(|(start, bytes)| start + bytes.len() as u64 > at)
+        self.overlay
+            .iter()
+            .next_back()
+            .is_some_and(|(start, bytes)| start + bytes.len() as u64 > at)
     }
 
     /// Whether the journal alone holds all of `from..to`.
     pub(crate) fn journal_covers(&self, from: u64, to: u64) -> bool {
         let mut at = from;
         while at < to {
-            let end = self.overlay.range(..=at).next_back().map(|(start, bytes)| start + bytes.len() as u64);
+            let end = self
+                .overlay
+                .range(..=at)
+                .next_back()
+                .map(|(start, bytes)| start + bytes.len() as u64);
             match end {
                 Some(end) if end > at => at = end,
                 _ => return false,
@@ -150,7 +174,13 @@ mod tests {
         for (i, (from, to, value)) in layers.into_iter().enumerate() {
             lay_over(&mut overlay, from as u64, Bytes::from(vec![value; to - from]));
             model[from..to].fill(value);
-            let mut image = Image { file: None, file_len: 0, overlay: overlay.clone(), window: Vec::new(), window_at: 0 };
+            let mut image = Image {
+                file: None,
+                file_len: 0,
+                overlay: overlay.clone(),
+                window: Vec::new(),
+                window_at: 0,
+            };
             for at in 0..64 {
                 let mut byte = [0];
                 let (got, _) = image.read(at, &mut byte).expect("memory");
@@ -159,12 +189,24 @@ mod tests {
             }
         }
         cut_off(&mut overlay, 30);
-        let image = Image { file: None, file_len: 0, overlay, window: Vec::new(), window_at: 0 };
+        let image = Image {
+            file: None,
+            file_len: 0,
+            overlay,
+            window: Vec::new(),
+            window_at: 0,
+        };
         assert!(image.journal_reaches_past(29) && !image.journal_reaches_past(30));
         let mut gap = BTreeMap::new();
         lay_over(&mut gap, 0, Bytes::from_static(&[1; 10]));
         lay_over(&mut gap, 11, Bytes::from_static(&[1; 10]));
-        let image = Image { file: None, file_len: 0, overlay: gap, window: Vec::new(), window_at: 0 };
+        let image = Image {
+            file: None,
+            file_len: 0,
+            overlay: gap,
+            window: Vec::new(),
+            window_at: 0,
+        };
         assert!(image.journal_covers(2, 10) && image.journal_covers(11, 21) && !image.journal_covers(9, 12));
     }
 }

@@ -4,4 +4,4 @@ mod image;
 mod open;
 
 pub(crate) use image::{Image, cut_off, lay_over};
-pub(crate) use open::recover_logs;
+pub(crate) use open::{Opened, recover_logs};

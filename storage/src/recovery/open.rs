@@ -4,9 +4,10 @@ use crate::config::LogConfig;
 use crate::disk::OpenMode;
 use crate::error::{Error, Result};
 use crate::index::{IndexBatch, LogId};
-use crate::journal::{ENTRY_HEADER_BYTES, RecoveredEntry};
+use crate::journal::RecoveredEntry;
 use crate::log::{Log, LogStart};
 use crate::metadata::TopicRecord;
+use crate::segments::{SEGMENTS_DIR, parse_log_dir};
 use crate::shared::Shared;
 use protocol::types::TopicId;
 use std::collections::{HashMap, HashSet};
@@ -60,7 +61,15 @@ pub(crate) fn recover_logs(
     let mut logs = HashMap::with_capacity(starts.len());
     let mut cuts = Vec::new();
     for (id, start) in starts {
-        let (log, cut) = Log::recover(shared, id, LogConfig::default(), start, now_ms, &mut batch)?;
+        let (log, cut) = Log::recover(shared, id, LogConfig::default(), &start, now_ms, &mut batch)?;
+        if log.is_damaged() {
+            // No checkpoint carries them to segments, and the journal's files are used again.
+            if !start.entries.is_empty() {
+                quarantine(shared, id, &start.entries)?;
+            }
+            logs.insert(id, log);
+            continue;
+        }
         for file in files.remove(&id).unwrap_or_default() {
             shared.journal.touch_recovered(file, &log);
         }
@@ -88,7 +97,26 @@ fn gather(shared: &Arc<Shared>, topics: &[TopicRecord], scan: bool) -> Result<Ha
     let mut starts: HashMap<LogId, LogStart> = HashMap::new();
     for topic in topics {
         for partition in 0..topic.partitions {
-            starts.insert(LogId { topic_id: topic.id, partition }, LogStart { scan, ..LogStart::default() });
+            starts.insert(
+                LogId {
+                    topic_id: topic.id,
+                    partition,
+                },
+                LogStart {
+                    scan,
+                    ..LogStart::default()
+                },
+            );
+        }
+    }
+    let dir = Path::new(SEGMENTS_DIR);
+    let folders = shared
+        .disk
+        .list(dir)
+        .map_err(|source| Error::io("listing the segments failed", source))?;
+    for id in folders.iter().filter_map(|name| parse_log_dir(name)) {
+        if let Some(start) = starts.get_mut(&id) {
+            start.has_files = true;
         }
     }
     for (id, mark) in index.marks()? {
@@ -114,28 +142,42 @@ fn gather(shared: &Arc<Shared>, topics: &[TopicRecord], scan: bool) -> Result<Ha
     Ok(starts)
 }
 
+/// Puts entries aside in a file of their own, complete or absent. What an earlier start put aside stays; the same is not put twice.
 fn quarantine(shared: &Arc<Shared>, id: LogId, entries: &[RecoveredEntry]) -> Result<()> {
-    let path = Path::new(QUARANTINE_DIR).join(format!("{id}.entries"));
-    let io = |source| Error::io(format!("writing {} failed", path.display()), source);
     let mut bytes = Vec::new();
     for entry in entries {
         bytes.extend_from_slice(&entry.header.encode());
         bytes.extend_from_slice(&entry.payload);
     }
-    assert!(bytes.len() >= ENTRY_HEADER_BYTES, "only logs with entries are quarantined");
-    shared.disk.create_dir(Path::new(QUARANTINE_DIR)).map_err(io)?;
-    match shared.disk.create(&path, OpenMode::Buffered) {
-        Ok(file) => {
-            file.write_at(&[IoSlice::new(&bytes)], 0).map_err(io)?;
-            file.sync_data().map_err(io)?;
-            shared.disk.sync_dir(Path::new(QUARANTINE_DIR)).map_err(io)?;
-            tracing::error!(
-                log = %id, entries = entries.len(), path = %path.display(),
-                "the journal holds records of a topic that is not known; they were put aside"
-            );
+    let dir = Path::new(QUARANTINE_DIR);
+    let new = dir.join("new");
+    let io = |source| Error::io(format!("putting journal entries of {id} aside failed"), source);
+    for n in 0.. {
+        let path = dir.join(format!("{id}.{n}.entries"));
+        match shared.disk.open(&path, OpenMode::Read) {
+            Ok(file) => {
+                let mut there = vec![0; usize::try_from(file.len().map_err(io)?).unwrap_or(0)];
+                file.read_at(&mut there, 0).map_err(io)?;
+                if there == bytes {
+                    return Ok(());
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                shared.disk.create_dir(dir).map_err(io)?;
+                shared.disk.remove(&new).map_err(io)?;
+                let file = shared.disk.create(&new, OpenMode::Buffered).map_err(io)?;
+                file.write_at(&[IoSlice::new(&bytes)], 0).map_err(io)?;
+                file.sync_data().map_err(io)?;
+                shared.disk.rename(&new, &path).map_err(io)?;
+                shared.disk.sync_dir(dir).map_err(io)?;
+                tracing::error!(
+                    log = %id, entries = entries.len(), path = %path.display(),
+                    "the journal holds records of an unknown topic or a damaged partition; they were put aside"
+                );
+                return Ok(());
+            }
+            Err(error) => return Err(io(error)),
         }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(io(error)),
     }
     Ok(())
 }

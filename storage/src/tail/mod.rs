@@ -69,7 +69,11 @@ impl Tail {
     /// An empty tail that starts at `start`, a block start.
     pub(crate) fn new(start: LogPosition) -> Tail {
         assert_eq!(start, start.block_start(), "a tail starts with a block");
-        Tail { chunks: VecDeque::new(), start, end: start }
+        Tail {
+            chunks: VecDeque::new(),
+            start,
+            end: start,
+        }
     }
 
     /// First byte in memory.
@@ -123,16 +127,26 @@ impl Tail {
         let bytes = if wanted > MEDIUM_CHUNK_BYTES {
             LARGE_CHUNK_BYTES
         } else if wanted > BLOCK_BYTES || before > 0 {
-            if before >= MEDIUM_CHUNK_BYTES && !pool.is_tight() { LARGE_CHUNK_BYTES } else { MEDIUM_CHUNK_BYTES }
+            if before >= MEDIUM_CHUNK_BYTES && !pool.is_tight() {
+                LARGE_CHUNK_BYTES
+            } else {
+                MEDIUM_CHUNK_BYTES
+            }
         } else {
             BLOCK_BYTES
         };
-        self.chunks.push_back(TailChunk { start: self.end, chunk: pool.allocate(bytes) });
+        self.chunks.push_back(TailChunk {
+            start: self.end,
+            chunk: pool.allocate(bytes),
+        });
     }
 
     /// The bytes of `from..to` (to exclusive), which must lie in the tail, without a copy.
     pub(crate) fn slices(&self, from: LogPosition, to: LogPosition) -> Vec<ChunkSlice> {
-        assert!(self.start <= from && from <= to && to <= self.end, "a slice lies inside its tail");
+        assert!(
+            self.start <= from && from <= to && to <= self.end,
+            "a slice lies inside its tail"
+        );
         let first = self.chunks.partition_point(|c| c.end() <= from);
         let mut out = Vec::new();
         let mut at = from;
@@ -197,7 +211,6 @@ impl Tail {
     pub(crate) fn is_large(&self) -> bool {
         self.chunks.len() > 1 || self.chunks.front().is_some_and(|c| c.chunk.capacity() > BLOCK_BYTES)
     }
-
 }
 
 #[cfg(test)]

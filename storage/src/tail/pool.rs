@@ -69,15 +69,26 @@ impl ChunkPool {
 
     /// A chunk of `bytes`, a multiple of the block size. Its content is undefined until written.
     pub(crate) fn allocate(self: &Arc<Self>, bytes: usize) -> Arc<Chunk> {
-        assert!(bytes > 0 && bytes.is_multiple_of(BLOCK_BYTES), "chunks are whole blocks");
-        let recycled = if bytes == LARGE_CHUNK_BYTES { self.spare.lock().pop() } else { None };
+        assert!(
+            bytes > 0 && bytes.is_multiple_of(BLOCK_BYTES),
+            "chunks are whole blocks"
+        );
+        let recycled = if bytes == LARGE_CHUNK_BYTES {
+            self.spare.lock().pop()
+        } else {
+            None
+        };
         let start = recycled.unwrap_or_else(|| {
             // SAFETY: the layout has a non-zero size.
             let raw = unsafe { alloc(layout(bytes)) };
             NonNull::new(raw).unwrap_or_else(|| handle_alloc_error(layout(bytes)))
         });
         self.used.fetch_add(bytes, Ordering::Relaxed);
-        Arc::new(Chunk { start, capacity: bytes, pool: self.clone() })
+        Arc::new(Chunk {
+            start,
+            capacity: bytes,
+            pool: self.clone(),
+        })
     }
 
     /// Gives recycled chunks back to the allocator.
@@ -189,7 +200,11 @@ mod tests {
         assert_eq!(pool.used(), LARGE_CHUNK_BYTES + BLOCK_BYTES);
         let address = large.start;
         drop(large);
-        assert_eq!(pool.allocate(LARGE_CHUNK_BYTES).start, address, "a large chunk is recycled");
+        assert_eq!(
+            pool.allocate(LARGE_CHUNK_BYTES).start,
+            address,
+            "a large chunk is recycled"
+        );
         drop(small);
         assert_eq!(pool.used(), 0);
         pool.release_spare();

@@ -7,7 +7,12 @@ use streamhouse_storage::{Acks, CheckpointStep, LogConfig, Step};
 const APPENDS: u64 = 16;
 
 fn open() -> Sim {
-    Sim::with(5, 1, |sim| sim.log_config = LogConfig { segment_bytes: 3 << 20, ..LogConfig::default() })
+    Sim::with(5, 1, |sim| {
+        sim.log_config = LogConfig {
+            segment_bytes: 3 << 20,
+            ..LogConfig::default()
+        }
+    })
 }
 
 /// The same every time, until the machine goes off.
@@ -48,9 +53,17 @@ fn operations() -> (u64, u64) {
     run(&sim, &mut expected);
     sim.settle();
     expected.observe(&sim.log(0));
-    assert_eq!(expected.durable as u64, APPENDS, "everything is durable without a crash");
+    assert_eq!(
+        expected.durable as u64, APPENDS,
+        "everything is durable without a crash"
+    );
     expected.check_content(&sim.log(0));
-    let segments = sim.disk.paths().iter().filter(|path| path.starts_with("segments")).count();
+    let segments = sim
+        .disk
+        .paths()
+        .iter()
+        .filter(|path| path.starts_with("segments"))
+        .count();
     assert!(segments >= 3, "segments were rolled: {segments}");
     (opened, sim.disk.operation_count())
 }
@@ -63,13 +76,22 @@ fn crash_at_every_operation(crash: impl Fn(u64) -> Crash) {
         sim.disk.crash_at(at);
         run(&sim, &mut expected);
         let crash = crash(at);
-        let promised = if crash == Crash::Kill9 { expected.written } else { expected.durable };
+        let promised = if crash == Crash::Kill9 {
+            expected.written
+        } else {
+            expected.durable
+        };
         sim.restart(crash);
         println!("operation {at} of {all}, {crash:?}, promised {promised}");
         expected.check_recovered(&sim.log(0), promised);
         // It goes on, and the next crash finds all of it: nothing was accepted that only memory held.
         for (i, bytes) in [100, 1 << 20, 100].into_iter().enumerate() {
-            sim.add(0, &Batch::of_bytes(bytes, 1000 + i as u64), Acks::Durable, &mut expected);
+            sim.add(
+                0,
+                &Batch::of_bytes(bytes, 1000 + i as u64),
+                Acks::Durable,
+                &mut expected,
+            );
         }
         sim.settle();
         expected.observe(&sim.log(0));
@@ -103,7 +125,12 @@ fn no_block_of_a_segment_is_written_twice() {
     for op in sim.disk.operations() {
         if op.kind == crate::support::sim_disk::OpKind::Write && op.path.starts_with("segments") {
             let end = ends.entry(op.path.clone()).or_insert(0);
-            assert_eq!(op.range.start, *end, "{}: engine 2, a write starts at the first byte that is missing", op.path.display());
+            assert_eq!(
+                op.range.start,
+                *end,
+                "{}: engine 2, a write starts at the first byte that is missing",
+                op.path.display()
+            );
             assert!(op.range.end.is_multiple_of(4096), "whole blocks");
             *end = op.range.end;
         }

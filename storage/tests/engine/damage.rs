@@ -13,7 +13,11 @@ fn journal() -> PathBuf {
 }
 
 fn files(sim: &Sim) -> BTreeMap<PathBuf, Vec<u8>> {
-    sim.disk.paths().into_iter().map(|path| (path.clone(), sim.disk.content(&path))).collect()
+    sim.disk
+        .paths()
+        .into_iter()
+        .map(|path| (path.clone(), sim.disk.content(&path)))
+        .collect()
 }
 
 /// Batches of `bytes`, each synced by itself.
@@ -37,9 +41,11 @@ fn a_flipped_bit_in_mid_journal_is_refused_and_nothing_is_touched() {
             sim.crash(Crash::PowerLoss(1));
             sim.disk.flip_bit(journal(), block * BLOCK + byte, 3);
             let before = files(&sim);
-            let error = sim.open().expect_err("damage below what was synced is not guessed around");
+            let error = sim
+                .open()
+                .expect_err("damage below what was synced is not guessed around");
             assert_eq!(error.kind, ErrorKind::Corrupt, "{error}");
-            assert_eq!(files(&sim), before, "nothing was changed");
+            assert!(files(&sim) == before, "nothing was changed");
             // Put back, it opens.
             sim.disk.flip_bit(journal(), block * BLOCK + byte, 3);
             sim.open().expect("it is whole again");
@@ -53,14 +59,16 @@ fn a_torn_tail_is_cut() {
     // engine 9
     for seed in 0..40 {
         let (mut sim, mut expected) = with_synced_batches(4, 1000);
-        // Two groups that nobody synced; the first of them is torn.
+        // Two groups under one sync; nothing after them says that it ended. The first is torn.
         for i in 0..2 {
             sim.add(0, &Batch::of_bytes(3900, 100 + i), Acks::Written, &mut expected);
             sim.step(Step::WriteJournal).expect("the disk works");
         }
-        sim.crash(Crash::Kill9);
+        sim.step(Step::SyncJournal).expect("the disk works");
+        sim.crash(Crash::PowerLoss(seed));
         sim.disk.tear_block(journal(), 5 * BLOCK, seed);
-        sim.open().unwrap_or_else(|error| panic!("a torn tail is not damage (seed {seed}): {error}"));
+        sim.open()
+            .unwrap_or_else(|error| panic!("a torn tail is not damage (seed {seed}): {error}"));
         expected.check_recovered(&sim.log(0), 4);
         assert_eq!(expected.end(), 4, "what follows a torn block is not believed");
         sim.add(0, &Batch::of_bytes(3900, 200), Acks::Durable, &mut expected);
@@ -74,7 +82,12 @@ fn a_torn_tail_is_cut() {
 fn a_journal_file_that_is_missing_is_refused() {
     // engine 9
     let (mut sim, _) = with_synced_batches(120, 7000);
-    let live = sim.disk.paths().into_iter().filter(|path| path.starts_with("journal")).count();
+    let live = sim
+        .disk
+        .paths()
+        .into_iter()
+        .filter(|path| path.starts_with("journal"))
+        .count();
     assert!(live >= 4, "the journal fills several files: {live}");
     sim.crash(Crash::PowerLoss(1));
     // The second file: the medium lost its header.
@@ -85,8 +98,17 @@ fn a_journal_file_that_is_missing_is_refused() {
 
 fn segment_of(sim: &Sim, partition: i32) -> PathBuf {
     let name = format!("-{partition}");
-    let of_partition = |path: &PathBuf| path.parent().and_then(Path::to_str).is_some_and(|dir| dir.ends_with(&name));
-    sim.disk.paths().into_iter().filter(|path| path.starts_with("segments")).find(of_partition).expect("it has a segment")
+    let of_partition = |path: &PathBuf| {
+        path.parent()
+            .and_then(Path::to_str)
+            .is_some_and(|dir| dir.ends_with(&name))
+    };
+    sim.disk
+        .paths()
+        .into_iter()
+        .filter(|path| path.starts_with("segments"))
+        .find(of_partition)
+        .expect("it has a segment")
 }
 
 /// Two partitions in synced segments with marks.
@@ -95,7 +117,12 @@ fn with_segments() -> (Sim, Vec<Expected>) {
     let mut expected = vec![Expected::default(); 2];
     for i in 0..6 {
         for partition in 0..2 {
-            sim.add(partition, &Batch::of_bytes(100_000, i * 2 + partition as u64), Acks::Durable, &mut expected[partition as usize]);
+            sim.add(
+                partition,
+                &Batch::of_bytes(100_000, i * 2 + partition as u64),
+                Acks::Durable,
+                &mut expected[partition as usize],
+            );
         }
     }
     sim.settle();
@@ -105,17 +132,22 @@ fn with_segments() -> (Sim, Vec<Expected>) {
 
 #[test]
 fn a_flipped_bit_in_a_segment_hurts_its_readers_alone() {
-    // engine 9: every byte of a batch's header that a reader needs
-    for byte in [0, 7, 8, 11, 16] {
+    // engine 9: base offset, length, magic
+    for byte in [0, 7, 8, 16] {
         let (mut sim, expected) = with_segments();
         sim.crash(Crash::PowerLoss(1));
         let position = expected[1].batches[2].2.len() as u64 + 16;
         sim.disk.flip_bit(segment_of(&sim, 1), 2 * position + byte, 5);
         sim.open().expect("the others are well");
-        let error = try_read_from(&sim.log(1), 0, 1 << 20).expect_err("the batch cannot be read");
+        assert_eq!(
+            try_read_from(&sim.log(1), 0, 1).map(|_| ()).map_err(|error| error.kind),
+            Err(ErrorKind::Corrupt)
+        );
+        let error = try_read_from(&sim.log(1), 2, 1).expect_err("the batch cannot be read");
         assert_eq!(error.kind, ErrorKind::Corrupt, "byte {byte}: {error}");
         expected[0].check_content(&sim.log(0));
-        sim.append(0, &Batch::of_bytes(100, 1), Acks::Durable).expect("the other partition takes appends");
+        sim.append(0, &Batch::of_bytes(100, 1), Acks::Durable)
+            .expect("the other partition takes appends");
     }
 }
 
@@ -125,30 +157,49 @@ fn damage_below_the_durable_end_that_recovery_sees_stops_appends_and_destroys_no
     let (mut sim, mut expected) = with_segments();
     // Small batches behind the last mark, so that recovery scans from the mark's last known batch on.
     for partition in 0..2 {
-        sim.add(partition, &Batch::of_bytes(3000, 77), Acks::Durable, &mut expected[partition as usize]);
+        sim.add(
+            partition,
+            &Batch::of_bytes(3000, 77),
+            Acks::Durable,
+            &mut expected[partition as usize],
+        );
     }
     sim.settle();
     sim.crash(Crash::PowerLoss(1));
     let batch = expected[1].batches[0].2.len() as u64 + 16;
     // In the records of the last batch that the mark covers.
     sim.disk.flip_bit(segment_of(&sim, 1), 5 * batch + 60_000, 0);
-    let before: Vec<_> = files(&sim).into_iter().filter(|(path, _)| *path == segment_of(&sim, 1)).collect();
+    let before: Vec<_> = files(&sim)
+        .into_iter()
+        .filter(|(path, _)| *path == segment_of(&sim, 1))
+        .collect();
     for start in 0..3 {
         println!("start {start}");
         sim.open().expect("the others are well");
-        let error = sim.append(1, &Batch::of_bytes(100, 1), Acks::Durable).expect_err("a damaged partition takes nothing");
+        let error = sim
+            .append(1, &Batch::of_bytes(100, 1), Acks::Durable)
+            .expect_err("a damaged partition takes nothing");
         assert_eq!(error.kind, ErrorKind::Corrupt, "{error}");
         assert_eq!(read_all(&sim.log(1)).len(), 5, "what is whole can be read");
         sim.add(0, &Batch::of_bytes(100, 1), Acks::Durable, &mut expected[0]);
         sim.settle();
         sim.step(Step::CoolDown).expect("the disk works");
         sim.checkpoint();
-        let after: Vec<_> = files(&sim).into_iter().filter(|(path, _)| *path == segment_of(&sim, 1)).collect();
-        assert_eq!(after, before, "the damaged segment stays as it is, for a person to look at");
+        let after: Vec<_> = files(&sim)
+            .into_iter()
+            .filter(|(path, _)| *path == segment_of(&sim, 1))
+            .collect();
+        assert_eq!(
+            after, before,
+            "the damaged segment stays as it is, for a person to look at"
+        );
         sim.crash(Crash::PowerLoss(2));
     }
     // The journal had a record of it: kept apart, since journal files are used again.
-    assert!(sim.disk.paths().iter().any(|path| path.starts_with("quarantine")), "its journal entries were put aside");
+    assert!(
+        sim.disk.paths().iter().any(|path| path.starts_with("quarantine")),
+        "its journal entries were put aside"
+    );
     sim.disk.flip_bit(segment_of(&sim, 1), 5 * batch + 60_000, 0);
     sim.open().expect("it is whole again");
     assert_eq!(read_all(&sim.log(1)).len(), 6, "what the mark covers is back");

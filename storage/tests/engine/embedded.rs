@@ -8,7 +8,12 @@ use streamhouse_storage::{Acks, CheckpointStep, Step};
 
 /// A piece of a journal file as it is on the disk now.
 fn piece(sim: &Sim, rng: &mut StdRng) -> Vec<u8> {
-    let files: Vec<_> = sim.disk.paths().into_iter().filter(|path| path.starts_with("journal")).collect();
+    let files: Vec<_> = sim
+        .disk
+        .paths()
+        .into_iter()
+        .filter(|path| path.starts_with("journal"))
+        .collect();
     if files.is_empty() {
         return vec![1; 100];
     }
@@ -29,7 +34,7 @@ fn run(seed: u64) {
     println!("seed {seed}");
     let mut rng = StdRng::seed_from_u64(seed);
     let mut sim = Sim::with(seed, 2, |sim| {
-        sim.config.journal_file_bytes = 64 << 10;
+        sim.config.journal_file_bytes = 128 << 10;
         sim.config.journal_files = 4;
     });
     let mut expected = vec![Expected::default(); 2];
@@ -48,11 +53,19 @@ fn run(seed: u64) {
         for partition in 0..2 {
             expected[partition as usize].observe(&sim.log(partition));
         }
-        let crash = if rng.random() { Crash::Kill9 } else { Crash::PowerLoss(seed * 7 + life) };
+        let crash = if rng.random() {
+            Crash::Kill9
+        } else {
+            Crash::PowerLoss(seed * 7 + life)
+        };
         sim.restart(crash);
         for partition in 0..2 {
             let expected = &mut expected[partition as usize];
-            let promised = if crash == Crash::Kill9 { expected.written } else { expected.durable };
+            let promised = if crash == Crash::Kill9 {
+                expected.written
+            } else {
+                expected.durable
+            };
             expected.check_recovered(&sim.log(partition), promised);
         }
     }
@@ -70,7 +83,7 @@ fn records_that_look_like_the_journal_are_records() {
 fn whole_blocks_of_an_earlier_lap_behind_the_end_are_not_read() {
     // engine 8: the salt differs from lap to lap, the sequence from block to block
     let mut sim = Sim::with(1, 1, |sim| {
-        sim.config.journal_file_bytes = 64 << 10;
+        sim.config.journal_file_bytes = 128 << 10;
         sim.config.journal_files = 4;
     });
     let mut expected = Expected::default();
@@ -95,12 +108,14 @@ fn whole_blocks_of_an_earlier_lap_behind_the_end_are_not_read() {
         assert!(i < 500, "the ring goes round");
     }
     sim.crash(Crash::PowerLoss(1));
-    let end = (1..16).find(|block| lap[block * 4096..(block + 1) * 4096] == first_lap[block * 4096..(block + 1) * 4096]);
+    let end =
+        (1..16).find(|block| lap[block * 4096..(block + 1) * 4096] == first_lap[block * 4096..(block + 1) * 4096]);
     let end = end.expect("behind the end the first lap's blocks are still there");
-    for block in end..16 {
+    for block in end..32 {
         // Also the blocks that would be next in number, had they this lap's salt.
         let from = (block - end + 1) * 4096;
-        sim.disk.overwrite(file, block as u64 * 4096, &first_lap[from..from + 4096]);
+        sim.disk
+            .overwrite(file, block as u64 * 4096, &first_lap[from..from + 4096]);
     }
     sim.open().expect("an old lap is no damage");
     let promised = expected.end();

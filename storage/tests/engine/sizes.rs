@@ -7,7 +7,12 @@ use streamhouse_storage::{Acks, LogConfig, Step};
 /// Three lives with batches of `bytes` each; in every life the content differs and the last ones are not synced.
 fn discarded_batches_stay_away(bytes: usize, seed: u64) {
     println!("{bytes} bytes, seed {seed}");
-    let mut sim = Sim::with(seed, 2, |sim| sim.log_config = LogConfig { segment_bytes: 2 << 20, ..LogConfig::default() });
+    let mut sim = Sim::with(seed, 2, |sim| {
+        sim.log_config = LogConfig {
+            segment_bytes: 2 << 20,
+            ..LogConfig::default()
+        }
+    });
     let mut expected = vec![Expected::default(); 2];
     for life in 0..4u64 {
         for i in 0..6u64 {

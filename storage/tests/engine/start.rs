@@ -12,7 +12,11 @@ fn a_directory_in_use_is_locked_until_its_engine_is_gone() {
     assert_eq!(open().err().map(|error| error.kind), Some(ErrorKind::Locked));
     assert_eq!(first.state(), EngineState::Healthy);
     first.shutdown();
-    assert_eq!(open().err().map(|error| error.kind), Some(ErrorKind::Locked), "the value still holds it");
+    assert_eq!(
+        open().err().map(|error| error.kind),
+        Some(ErrorKind::Locked),
+        "the value still holds it"
+    );
     drop(first);
     open().expect("free again").shutdown();
 }
@@ -20,7 +24,9 @@ fn a_directory_in_use_is_locked_until_its_engine_is_gone() {
 #[test]
 fn a_newer_format_is_refused_and_nothing_is_touched() {
     let dir = scratch_dir();
-    Engine::open(EngineConfig::new(dir.path())).expect("a new directory").shutdown();
+    Engine::open(EngineConfig::new(dir.path()))
+        .expect("a new directory")
+        .shutdown();
     let names = || {
         let entries = std::fs::read_dir(dir.path()).expect("it can be listed");
         let mut names: Vec<_> = entries.map(|entry| entry.expect("an entry").file_name()).collect();
@@ -29,11 +35,15 @@ fn a_newer_format_is_refused_and_nothing_is_touched() {
     };
     std::fs::write(dir.path().join("format"), "2\n").expect("it can be written");
     let before = names();
-    let error = Engine::open(EngineConfig::new(dir.path())).err().expect("it is refused");
+    let error = Engine::open(EngineConfig::new(dir.path()))
+        .err()
+        .expect("it is refused");
     assert_eq!(error.kind, ErrorKind::NewerFormat, "{error}");
     assert_eq!(names(), before);
     std::fs::write(dir.path().join("format"), "1\n").expect("it can be written");
-    Engine::open(EngineConfig::new(dir.path())).expect("this release's format").shutdown();
+    Engine::open(EngineConfig::new(dir.path()))
+        .expect("this release's format")
+        .shutdown();
 }
 
 #[test]
@@ -41,8 +51,12 @@ fn the_leader_epoch_grows_with_every_start() {
     // contract 21
     let mut sim = Sim::new(1, 1);
     let mut last = sim.engine().leader_epoch();
-    for (start, crash) in [Crash::Kill9, Crash::PowerLoss(1), Crash::Kill9, Crash::PowerLoss(2)].into_iter().enumerate() {
-        sim.append(0, &Batch::of_bytes(100, start as u64), Acks::Durable).expect("taken");
+    for (start, crash) in [Crash::Kill9, Crash::PowerLoss(1), Crash::Kill9, Crash::PowerLoss(2)]
+        .into_iter()
+        .enumerate()
+    {
+        sim.append(0, &Batch::of_bytes(100, start as u64), Acks::Durable)
+            .expect("taken");
         sim.settle();
         sim.restart(crash);
         assert!(sim.engine().leader_epoch() > last, "{crash:?}");
@@ -58,7 +72,10 @@ fn the_leader_epoch_grows_with_every_start() {
     assert!(sim.open().is_err(), "the disk is off");
     sim.disk = sim.disk.reboot(4);
     sim.open().expect("it starts");
-    assert!(sim.engine().leader_epoch() > last + 1, "the start that failed had its own");
+    assert!(
+        sim.engine().leader_epoch() > last + 1,
+        "the start that failed had its own"
+    );
     let epochs: Vec<i32> = read_all(&sim.log(0)).iter().map(|batch| batch.leader_epoch).collect();
     assert_eq!(epochs, [0, 1, 2, 3]);
 }
@@ -81,8 +98,15 @@ fn epochs_end_where_the_next_begins_over_restarts() {
             }
             // Epoch 0: offset 0; epoch 1: 1 and 2; epoch 2: 3 to 5; now epoch 3, nothing yet.
             let log = sim.log(0);
-            let ends: Vec<(i32, i64)> = [0, 1, 2, 3, 4, -1].map(|epoch| log.epoch_end(epoch)).map(|end| (end.leader_epoch, end.end_offset.0)).to_vec();
-            assert_eq!(ends, [(0, 1), (1, 3), (2, 6), (3, 6), (-1, -1), (-1, -1)], "{crash:?}, {checkpointed}");
+            let ends: Vec<(i32, i64)> = [0, 1, 2, 3, 4, -1]
+                .map(|epoch| log.epoch_end(epoch))
+                .map(|end| (end.leader_epoch, end.end_offset.0))
+                .to_vec();
+            assert_eq!(
+                ends,
+                [(0, 1), (1, 3), (2, 6), (3, 6), (-1, -1), (-1, -1)],
+                "{crash:?}, {checkpointed}"
+            );
             let of = |offset| log.epoch_of(protocol::types::Offset(offset));
             assert_eq!([0, 1, 2, 3, 5].map(of), [Some(0), Some(1), Some(1), Some(2), Some(2)]);
         }

@@ -3,6 +3,7 @@
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -133,6 +134,8 @@ pub struct FileContent {
     unsynced: Vec<Change>,
     /// Changes since the file was made, synced or not.
     changes: u64,
+    /// Write-back failed: the page cache shows what the disk will never have.
+    lost: bool,
 }
 
 impl FileContent {
@@ -159,6 +162,17 @@ impl FileContent {
     pub fn fail_sync(&mut self, random: &mut StdRng) {
         self.durable = self.after_power_loss(None, random);
         self.unsynced.clear();
+        self.lost = true;
+    }
+
+    /// What a direct read sees: the kernel writes dirty pages back first and passes the clean ones by.
+    pub fn direct(&self) -> Cow<'_, Content> {
+        if !self.lost {
+            return Cow::Borrowed(&self.current);
+        }
+        let mut content = self.durable.clone();
+        self.unsynced.iter().for_each(|change| content.apply(change));
+        Cow::Owned(content)
     }
 
     /// Both contents are changed, as if it had always been so: for damage to the medium.
@@ -235,6 +249,7 @@ impl FileContent {
             durable: content,
             unsynced: Vec::new(),
             changes: 0,
+            lost: false,
         }
     }
 }

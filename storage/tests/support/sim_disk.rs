@@ -45,6 +45,7 @@ impl SimDisk {
             capacity_bytes,
             hold_syncs: false,
             held_syncs: 0,
+            lookups: 0,
             random: StdRng::seed_from_u64(seed),
         };
         SimDisk {
@@ -179,6 +180,11 @@ impl SimDisk {
     /// Operations done or tried so far; the next one has this number.
     pub fn operation_count(&self) -> u64 {
         self.state().operations.len() as u64
+    }
+
+    /// Files opened and directories listed so far, found or not; they are no operations.
+    pub fn lookup_count(&self) -> u64 {
+        self.state().lookups
     }
 
     /// All operations in order; the index is the number.
@@ -326,8 +332,9 @@ impl Disk for SimDisk {
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
-        let state = self.state();
+        let mut state = self.state();
         state.check_on()?;
+        state.lookups += 1;
         match state.names.current.get(path) {
             Some(Entry::File(number)) => Ok(self.file(*number, path, mode)),
             Some(Entry::Directory) => Err(io::Error::from_raw_os_error(libc::EISDIR)),
@@ -370,8 +377,9 @@ impl Disk for SimDisk {
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        let state = self.state();
+        let mut state = self.state();
         state.check_on()?;
+        state.lookups += 1;
         let names = state.names.current.keys().filter(|name| parent(name) == path);
         Ok(names
             .filter_map(|name| name.file_name())

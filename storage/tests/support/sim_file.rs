@@ -59,7 +59,11 @@ impl DiskFile for SimFile {
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
         let state = self.disk.state();
         state.check_on()?;
-        Ok(state.files[self.number].content.current.read(buf, at))
+        let content = &state.files[self.number].content;
+        Ok(match self.mode {
+            OpenMode::Direct => content.direct().read(buf, at),
+            _ => content.current.read(buf, at),
+        })
     }
 
     fn write_at(&self, bufs: &[IoSlice<'_>], at: u64) -> io::Result<()> {

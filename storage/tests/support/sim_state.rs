@@ -68,6 +68,8 @@ pub(super) struct State {
     pub(super) capacity_bytes: Option<u64>,
     pub(super) hold_syncs: bool,
     pub(super) held_syncs: usize,
+    /// Files opened and directories listed.
+    pub(super) lookups: u64,
     pub(super) random: StdRng,
 }
 

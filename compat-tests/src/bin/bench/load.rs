@@ -171,12 +171,12 @@ fn connection(load: &ProduceLoad<'_>, index: usize, shared: &Shared) -> io::Resu
             let Some(at) = sent.pop_front() else {
                 return Ok(latencies_us);
             };
-            read_frame(&mut reader, &mut frame)?;
+            let reply = read_frame(&mut reader, &mut frame)?;
             if shared.measuring.load(Ordering::Relaxed) {
                 latencies_us.push(at.elapsed().as_micros().min(u128::from(u32::MAX)) as u32);
             }
             let mut error = 0;
-            read_produce_reply(&frame, |produced| error = produced.error_code)?;
+            read_produce_reply(reply, |produced| error = produced.error_code)?;
             if error != 0 {
                 return Err(io::Error::other(format!(
                     "produce to {} is answered with error {error}",
@@ -277,10 +277,10 @@ fn fetch_partitions(load: &FetchLoad<'_>, partitions: &[i32]) -> io::Result<(u64
     let (mut requests, mut bytes, mut frame) = (0, 0, Vec::new());
     while !wanted.is_empty() {
         stream.write_all(&fetch_frame(requests as i32, load.topic, limits, &wanted))?;
-        read_frame(&mut stream, &mut frame)?;
+        let reply = read_frame(&mut stream, &mut frame)?;
         requests += 1;
         let mut error = 0;
-        read_fetch_reply(&frame, |fetched| {
+        read_fetch_reply(reply, |fetched| {
             error = if fetched.error_code == 0 {
                 error
             } else {

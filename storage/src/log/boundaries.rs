@@ -1,0 +1,117 @@
+//! Where batches of a segment begin, as far as the index knows: windows of offset rows in memory, for readers that go through a segment.
+//!
+//! A read that ends at a known boundary lets the next one start there without looking at the file, so that a consumer who
+//! catches up is served without waiting for a disk.
+
+use crate::index::LogId;
+use parking_lot::Mutex;
+use protocol::types::Offset;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Rows in a window at most: 64 MiB of small batches.
+pub(crate) const WINDOW_ROWS: usize = 4096;
+/// Windows kept at most.
+const WINDOWS_MAX: usize = 64;
+
+/// Known boundaries of a part of one segment, ascending.
+#[derive(Debug, Default)]
+pub(crate) struct Window {
+    /// Base offset of a batch and its first byte, from the start of the segment.
+    pub(super) rows: Vec<(Offset, u64)>,
+}
+
+impl Window {
+    /// The last known boundary at or below `offset`, when a later one is known too or the window is all there is.
+    pub(super) fn floor(&self, offset: Offset) -> Option<(Offset, u64)> {
+        let after = self.rows.partition_point(|(at, _)| *at <= offset);
+        self.rows.get(after.checked_sub(1)?).copied()
+    }
+
+    /// Whether `offset` lies between two known boundaries.
+    pub(super) fn spans(&self, offset: Offset) -> bool {
+        let ends = self.rows.first().zip(self.rows.last());
+        ends.is_some_and(|(first, last)| first.0 <= offset && offset < last.0)
+    }
+
+    /// The first byte of the batch at `offset`, when that is a known boundary.
+    pub(super) fn position_of(&self, offset: Offset) -> Option<u64> {
+        let found = self.rows.binary_search_by_key(&offset, |(at, _)| *at).ok()?;
+        self.rows.get(found).map(|(_, position)| *position)
+    }
+
+    /// The last known boundary above `from` and at or below `limit`.
+    pub(super) fn last_boundary(&self, from: u64, limit: u64) -> Option<u64> {
+        let after = self.rows.partition_point(|(_, position)| *position <= limit);
+        let (_, position) = self.rows.get(after.checked_sub(1)?)?;
+        (*position > from).then_some(*position)
+    }
+}
+
+/// The windows of all logs that are being read from disk.
+#[derive(Default)]
+pub(crate) struct Boundaries {
+    windows: Mutex<Windows>,
+}
+
+#[derive(Default)]
+struct Windows {
+    by_segment: HashMap<(LogId, Offset), (Arc<Window>, u64)>,
+    clock: u64,
+}
+
+impl Boundaries {
+    pub(super) fn get(&self, log: LogId, segment: Offset) -> Option<Arc<Window>> {
+        let mut windows = self.windows.lock();
+        windows.clock += 1;
+        let now = windows.clock;
+        let (window, used) = windows.by_segment.get_mut(&(log, segment))?;
+        *used = now;
+        Some(window.clone())
+    }
+
+    pub(super) fn put(&self, log: LogId, segment: Offset, window: Arc<Window>) {
+        let mut windows = self.windows.lock();
+        windows.clock += 1;
+        let now = windows.clock;
+        windows.by_segment.insert((log, segment), (window, now));
+        if windows.by_segment.len() > WINDOWS_MAX {
+            let oldest = windows
+                .by_segment
+                .iter()
+                .min_by_key(|(_, (_, used))| *used)
+                .map(|(key, _)| *key);
+            if let Some(oldest) = oldest {
+                windows.by_segment.remove(&oldest);
+            }
+        }
+    }
+
+    /// Drops windows of a log's segments below `below`.
+    pub(crate) fn forget(&self, log: LogId, below: Offset) {
+        self.windows
+            .lock()
+            .by_segment
+            .retain(|(id, base), _| *id != log || *base >= below);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_answers_within_its_ends_alone() {
+        let window = Window {
+            rows: vec![(Offset(10), 0), (Offset(20), 5000), (Offset(35), 9000)],
+        };
+        assert_eq!(window.floor(Offset(9)), None);
+        assert_eq!(window.floor(Offset(34)), Some((Offset(20), 5000)));
+        assert!(window.spans(Offset(10)) && window.spans(Offset(34)));
+        assert!(!window.spans(Offset(9)) && !window.spans(Offset(35)));
+        assert_eq!(window.position_of(Offset(20)), Some(5000));
+        assert_eq!(window.position_of(Offset(21)), None);
+        assert_eq!(window.last_boundary(0, 8999), Some(5000));
+        assert_eq!(window.last_boundary(5000, 8999), None);
+    }
+}
