@@ -49,7 +49,10 @@ fn ask(mut socket: TcpStream) -> io::Result<()> {
         return Ok(());
     }
     let first = reply.split(|byte| *byte == b'\r').next().unwrap_or_default();
-    Err(io::Error::other(format!("/livez answered {:?}", String::from_utf8_lossy(first))))
+    Err(io::Error::other(format!(
+        "/livez answered {:?}",
+        String::from_utf8_lossy(first)
+    )))
 }
 
 #[cfg(test)]

@@ -6,12 +6,13 @@
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Stdio};
+use std::process::{ChildStdin, ChildStdout, Stdio};
 use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 
-use streamhouse_compat_tests::harness::spawn_with_us;
-use streamhouse_compat_tests::kcat::{command, read_partition_to, steady_address};
-use streamhouse_compat_tests::ops::LATEST;
+use streamhouse_compat_tests::harness::{PATIENCE, spawn_with_us};
+use streamhouse_compat_tests::kcat::{command, read_partition_to};
+use streamhouse_compat_tests::ops::{LATEST, code};
 use streamhouse_compat_tests::{Broker, RawClient, eventually};
 use tempfile::TempDir;
 
@@ -175,13 +176,26 @@ fn main_job(codec: &str) {
     let input = input();
     let mut broker = Broker::start();
     RawClient::connect(broker.kafka_addr()).create_topic("lines", 1);
+    produce_across_kills(&mut broker, input, codec);
+    let output = tempfile::Builder::new().prefix("streamhouse-output-").tempdir();
+    let output = output.expect("a temporary directory");
+    let across = output.path().join("across-a-kill");
+    consume_across_a_kill(&mut broker, input, &across);
+    assert_same(&input.path, &across);
+    // And once more undisturbed, from the segments of a broker that has just started.
+    kill_and_restart(&mut broker, input);
+    let plain = output.path().join("plain");
+    read_partition_to(&broker.bootstrap(), "lines", 0, &plain);
+    assert_same(&input.path, &plain);
+}
 
-    let steady = steady_address(broker.kafka_addr()).expect("a free port");
-    let bootstrap = format!("{},{steady}", broker.bootstrap());
-    let mut producer = Producer::start(&bootstrap, "lines", codec);
+/// Feeds `kcat -P`; at a third and at two thirds the broker is killed, with batches in flight: some answered, some
+/// written, some on the wire.
+fn produce_across_kills(broker: &mut Broker, input: &Input, codec: &str) {
+    let mut producer = Producer::start(&broker.bootstrap(), "lines", codec);
     let mut source = File::open(&input.path).expect("the input is there");
     let mut buffer = vec![0; 1 << 20];
-    let (mut sent, mut kills) = (0u64, 0);
+    let (mut sent, mut kills) = (0, 0);
     loop {
         let n = fill(&mut source, &mut buffer);
         if n == 0 {
@@ -189,7 +203,6 @@ fn main_job(codec: &str) {
         }
         producer.write(&buffer[..n]);
         sent += n as u64;
-        // A third and two thirds of the way, with batches in flight: some answered, some written, some on the wire.
         if kills < 2 && sent > input.bytes * (kills + 1) / 3 {
             let mut client = RawClient::connect(broker.kafka_addr());
             eventually("some records", || {
@@ -202,51 +215,26 @@ fn main_job(codec: &str) {
     }
     producer.finish();
     assert_eq!(kills, 2);
-    let (_, _, end) = RawClient::connect(broker.kafka_addr()).list_offset("lines", 0, LATEST);
-    assert_eq!(end, input.lines as i64, "every line once");
-
-    // While this consumer is in the middle, the broker is killed once more.
-    let back = tempfile::Builder::new()
-        .prefix("streamhouse-output-")
-        .tempdir()
-        .expect("a temporary directory");
-    let across = back.path().join("across-a-kill");
-    let mut consumer = consumer_of(&bootstrap, input.lines);
-    let mut stdout = consumer.stdout.take().expect("piped");
-    let mut out = BufWriter::new(File::create(&across).expect("a file in a temporary directory"));
-    let mut received = 0u64;
-    let mut killed = false;
-    loop {
-        let n = stdout.read(&mut buffer).expect("kcat writes");
-        if n == 0 {
-            break;
-        }
-        out.write_all(&buffer[..n]).expect("space for the output");
-        received += n as u64;
-        if !killed && received > input.bytes / 2 {
-            broker.kill9();
-            broker.restart();
-            killed = true;
-        }
-    }
-    out.flush().expect("space for the output");
-    let status = consumer.wait().expect("kcat ends");
-    assert!(status.success() && killed, "kcat -C ended with {status}");
-    assert_same(&input.path, &across);
-    drop(out);
-
-    // And once more undisturbed, from the segments of a broker that has just started.
-    broker.kill9();
-    broker.restart();
-    let plain = back.path().join("plain");
-    read_partition_to(&broker.bootstrap(), "lines", 0, &plain);
-    assert_same(&input.path, &plain);
+    assert_whole(broker, input);
 }
 
-/// `kcat -C` (which reads 100,000 records ahead, a tenth of the input) that ends after `lines` records: with `-e` alone it would also end at a lost connection's first end.
-fn consumer_of(bootstrap: &str, lines: usize) -> std::process::Child {
-    let count = lines.to_string();
-    let args = [
+/// Every line is there once.
+fn assert_whole(broker: &Broker, input: &Input) {
+    let end = RawClient::connect(broker.kafka_addr()).list_offset("lines", 0, LATEST);
+    assert_eq!(end, (code::NONE, -1, input.lines as i64), "every line once");
+}
+
+fn kill_and_restart(broker: &mut Broker, input: &Input) {
+    broker.kill9();
+    broker.restart();
+    assert_whole(broker, input);
+}
+
+/// Reads everything with one `kcat -C`; when half of it has come, the broker is killed and started again.
+fn consume_across_a_kill(broker: &mut Broker, input: &Input, file: &Path) {
+    // -c: with -e alone it would end when it sees an end for the first time. It reads 100,000 records ahead.
+    let count = input.lines.to_string();
+    let what = [
         "-C",
         "-E",
         "-q",
@@ -259,14 +247,47 @@ fn consumer_of(bootstrap: &str, lines: usize) -> std::process::Child {
         "beginning",
         "-c",
         &count,
-        "-X",
-        "check.crcs=true",
-        "-X",
-        "reconnect.backoff.max.ms=200",
     ];
-    let mut command = command(bootstrap, &args);
+    let how = ["-X", "check.crcs=true", "-X", "reconnect.backoff.max.ms=200"];
+    let mut command = command(&broker.bootstrap(), &[&what[..], &how].concat());
     command.stdin(Stdio::null()).stdout(Stdio::piped());
-    spawn_with_us(command).expect("kcat is installed")
+    let mut consumer = spawn_with_us(command).expect("kcat is installed");
+    let chunks = read_in_background(consumer.stdout.take().expect("piped"));
+    let mut out = BufWriter::new(File::create(file).expect("a file in a temporary directory"));
+    let (mut received, mut killed) = (0, false);
+    loop {
+        let chunk = match chunks.recv_timeout(PATIENCE) {
+            Ok(chunk) => chunk,
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                let _ = consumer.kill();
+                panic!("nothing comes any more after {received} of {} bytes", input.bytes);
+            }
+        };
+        out.write_all(&chunk).expect("space for the output");
+        received += chunk.len() as u64;
+        if !killed && received > input.bytes / 2 {
+            kill_and_restart(broker, input);
+            killed = true;
+        }
+    }
+    out.flush().expect("space for the output");
+    let status = consumer.wait().expect("kcat ends");
+    assert!(status.success() && killed, "kcat -C ended with {status}");
+}
+
+/// What comes out of a pipe, a few chunks ahead.
+fn read_in_background(mut pipe: ChildStdout) -> Receiver<Vec<u8>> {
+    let (chunks, received) = sync_channel(4);
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; 1 << 16];
+        while let Ok(n @ 1..) = pipe.read(&mut buffer) {
+            if chunks.send(buffer[..n].to_vec()).is_err() {
+                return;
+            }
+        }
+    });
+    received
 }
 
 #[test]

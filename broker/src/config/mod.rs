@@ -145,9 +145,16 @@ fn parse_bool(value: &str) -> Option<bool> {
 }
 
 fn list_of(value: &str, options: &[&str]) -> bool {
-    let items: Vec<&str> = value.split(',').map(str::trim).filter(|item| !item.is_empty()).collect();
+    let items: Vec<&str> = value
+        .split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+        .collect();
     let known = items.iter().all(|item| options.contains(item));
-    let distinct = items.iter().enumerate().all(|(i, item)| !items.iter().take(i).any(|other| other == item));
+    let distinct = items
+        .iter()
+        .enumerate()
+        .all(|(i, item)| !items.iter().take(i).any(|other| other == item));
     known && distinct
 }
 
@@ -237,7 +244,12 @@ impl fmt::Display for ConfigError {
                     None => Ok(()),
                 }
             }
-            ConfigError::BadValue { key, value, expected, source } => {
+            ConfigError::BadValue {
+                key,
+                value,
+                expected,
+                source,
+            } => {
                 write!(f, "{key} = {value:?} in {source}: must be {expected}")
             }
             ConfigError::Conflict(text) => f.write_str(text),

@@ -151,8 +151,10 @@ impl Sender<'_> {
                 self.copy_step(file.clone(), at, bytes, waiting).await?;
             }
             at = next;
-            // A fast reader never makes this task wait; others want the thread too.
-            tokio::task::yield_now().await;
+            if at < end {
+                // A fast reader never makes this task wait; others want the thread too.
+                tokio::task::yield_now().await;
+            }
         }
         Ok(())
     }

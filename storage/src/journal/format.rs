@@ -345,6 +345,40 @@ mod tests {
     }
 
     #[test]
+    fn golden_bytes_of_a_block() {
+        let header = BlockHeader {
+            payload_len: 3,
+            file_sequence: 5,
+            sequence: 40,
+            synced_below: 39,
+        };
+        let mut block = vec![0; BLOCK_BYTES];
+        block[BLOCK_HEADER_BYTES..BLOCK_HEADER_BYTES + 3].copy_from_slice(b"abc");
+        header.seal(77, &mut block);
+        let crc_of_salt_and_rest = [&77u64.to_be_bytes()[..], &block[4..BLOCK_HEADER_BYTES + 3]].concat();
+        assert_eq!(block[..4], crc32c::crc32c(&crc_of_salt_and_rest).to_be_bytes());
+        assert_eq!(block[..4], [0x8f, 0xbc, 0xbb, 0xc3]);
+        assert_eq!(block[4..8], [0, 3, 0, 0], "payload length, zeros");
+        assert_eq!(block[8..16], [0, 0, 0, 0, 0, 0, 0, 5], "file sequence");
+        assert_eq!(block[16..24], [0, 0, 0, 0, 0, 0, 0, 40], "block sequence");
+        assert_eq!(block[24..32], [0, 0, 0, 0, 0, 0, 0, 39], "synced below");
+        assert_eq!(block[32..36], *b"abc\0");
+        assert_eq!(BlockHeader::open(77, &block), Some((header, b"abc".as_slice())));
+    }
+
+    #[test]
+    fn golden_codes_of_entry_kinds() {
+        let kinds = [
+            EntryKind::Append,
+            EntryKind::Remainder,
+            EntryKind::Carried,
+            EntryKind::Restart,
+        ];
+        assert_eq!(kinds.map(EntryKind::code), [1, 2, 3, 4]);
+        assert_eq!([0, 5, 255].map(EntryKind::from_code), [None; 3]);
+    }
+
+    #[test]
     fn a_block_of_another_lap_or_a_torn_block_is_refused() {
         // engine 8
         let mut group = Group::new();

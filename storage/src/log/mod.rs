@@ -12,6 +12,7 @@ mod io;
 mod producers;
 mod read;
 mod recover;
+mod recover_segment;
 mod retention;
 mod state;
 mod time;

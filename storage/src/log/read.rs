@@ -61,12 +61,16 @@ impl Log {
     /// Reads from an open file when both ends are known.
     fn read_between_boundaries(&self, state: &LogState, request: &ReadRequest) -> Option<ReadResult> {
         let view = self.view_of(state, request.offset);
-        let window = self.shared.boundaries.get(self.id, view.base)?;
-        let at = window.position_of(request.offset)?;
+        let window = self.shared.boundaries.get(self.id, view.base);
+        let known = view
+            .row
+            .filter(|(offset, _)| *offset == request.offset)
+            .map(|(_, position)| position);
+        let at = known.or_else(|| window.as_ref()?.position_of(request.offset))?;
         let limit = (at + request.max_bytes as u64)
             .min(view.visible)
             .min(view.file_end(state));
-        let end = window.last_boundary(at, limit)?;
+        let end = last_boundary(state, &view, window.as_deref(), at, limit)?;
         let file = self.shared.read_files.get_open(self.id, view.base)?;
         let len = (end - at) as usize;
         Some(ReadResult {
@@ -300,7 +304,7 @@ impl Log {
         }
         let first_end = first.position + first.bytes as u64;
         let limit = first.position + request.max_bytes as u64;
-        if let Some(end) = window.last_boundary(first_end - 1, limit) {
+        if let Some(end) = last_boundary(&self.state.lock(), view, Some(window), first_end - 1, limit) {
             return Ok((end - first.position) as usize);
         }
         if first.bytes < WALK_BATCH_BYTES {
@@ -372,6 +376,17 @@ impl Log {
             _ => limit,
         }
     }
+}
+
+/// The last known batch boundary above `from` and at or below `limit`, both from the start of the segment: newer ones are with the
+/// log, older ones in the window.
+fn last_boundary(state: &LogState, view: &View, window: Option<&Window>, from: u64, limit: u64) -> Option<u64> {
+    let newer = view.start.and_then(|start| {
+        let after = state.rows.partition_point(|row| row.position <= start + limit);
+        let row = state.rows.get(after.checked_sub(1)?)?;
+        row.position.0.checked_sub(start.0).filter(|position| *position > from)
+    });
+    newer.or_else(|| window?.last_boundary(from, limit))
 }
 
 /// Walks the tail from a known batch to the one that holds `offset`; its position and length. `None` when it is not in memory.

@@ -5,28 +5,24 @@
 
 use super::Log;
 use super::epochs::Epochs;
+use super::recover_segment::{Cut, Scanned, finish, scan_segment, seal};
 use super::state::{Condition, LogState, Row};
 use crate::config::LogConfig;
-use crate::disk::{BLOCK_BYTES, DiskFile};
+use crate::disk::OpenMode;
 use crate::error::{Error, Result};
-use crate::index::{IndexBatch, LogId, Mark, OffsetRow, ProducerRow, SegmentRow, TimeRow};
+use crate::index::{IndexBatch, LogId, Mark, ProducerRow, SegmentRow};
 use crate::journal::{EntryKind, RecoveredEntry};
-use crate::recovery::{Image, cut_off, lay_over};
+use crate::recovery::{cut_off, lay_over};
 use crate::segments::{Segment, log_dir, parse_segment_name, segment_path};
 use crate::shared::Shared;
 use crate::tail::{LogPosition, Tail};
 use bytes::Bytes;
-use protocol::batch::{BatchHeader, HEADER_BYTES, crc_matches};
 use protocol::types::Offset;
 use std::collections::BTreeMap;
-use std::io::IoSlice;
 use std::sync::Arc;
 
-/// A batch longer than this is not one.
-const BATCH_BYTES_MAX: usize = 1 << 30;
 /// A recovered tail is journaled in entries of so many bytes, which fit into the smallest journal file.
 const ENTRY_BYTES_MAX: usize = 64 << 10;
-const BLOCK: u64 = BLOCK_BYTES as u64;
 
 /// What index and journal know of a log.
 #[derive(Default)]
@@ -40,46 +36,6 @@ pub(crate) struct LogStart {
     pub(crate) has_files: bool,
     /// Look at the segments even without journal entries: the mark may be older than they are.
     pub(crate) scan: bool,
-}
-
-/// What remains to be done once what was carried is synced: make zero what follows the log's end in this file.
-pub(crate) struct Cut {
-    pub(crate) log: LogId,
-    file: Arc<dyn DiskFile>,
-    /// The block in which the log ends, filled up with zeros; none when it ends with a block.
-    last_block: Option<(u64, Vec<u8>)>,
-    from: u64,
-    to: u64,
-}
-
-impl Cut {
-    /// Zeroes and syncs (engine rule 11).
-    pub(crate) fn apply(&self) -> Result<()> {
-        let io = |source| Error::io(format!("clearing what follows the end of {} failed", self.log), source);
-        if let Some((at, block)) = &self.last_block {
-            let mut aligned = AlignedBlock([0; BLOCK_BYTES]);
-            aligned.0.copy_from_slice(block);
-            self.file.write_at(&[IoSlice::new(&aligned.0)], *at).map_err(io)?;
-        }
-        if self.to > self.from {
-            self.file.zero(self.from, self.to).map_err(io)?;
-        }
-        self.file.sync_data().map_err(io)
-    }
-}
-
-#[repr(align(4096))]
-struct AlignedBlock([u8; BLOCK_BYTES]);
-
-/// One segment while it is scanned.
-struct Scan<'a> {
-    image: &'a mut Image,
-    segment: Segment,
-    /// Where the next batch is expected.
-    at: u64,
-    /// The file holds what was accepted up to here.
-    file_valid: u64,
-    rows: Vec<Row>,
 }
 
 impl Log {
@@ -104,90 +60,19 @@ impl Log {
         {
             state = LogState::new(state.config, shared.leader_epoch, first);
         }
-        let mut scan_base = state.active().base;
         let (cut, discarded) = loop {
-            let io = |source| {
-                Error::io(
-                    format!("reading the segment of {id} at offset {scan_base} failed"),
-                    source,
-                )
-            };
-            let synced = start
-                .mark
-                .filter(|m| m.segment_base == scan_base)
-                .map_or(0, |m| m.synced_position);
-            let overlay = overlays.remove(&scan_base).unwrap_or_default();
-            let mut image = Image::open(&shared.disk, id, scan_base, overlay).map_err(io)?;
-            if image.file.is_some() && synced == 0 {
-                // The run before may have made the file and not got to sync its folder.
-                shared.disk.sync_dir(&log_dir(id)).map_err(io)?;
+            let base = state.active().base;
+            let io = |source| Error::io(format!("reading the segment of {id} at offset {base} failed"), source);
+            let overlay = overlays.remove(&base).unwrap_or_default();
+            let scanned = scan_segment(shared, id, start, overlay, &mut state, at, now_ms).map_err(io)?;
+            let next = scanned.segment.end_offset;
+            if !continues(shared, id, &scanned, &overlays) {
+                let stale = overlays.range(next.max(base + 1)..).next().is_some();
+                break end_log(&mut state, shared, id, start, scanned, stale).map_err(io)?;
             }
-            let mut segment = state.segments.pop().expect("a log has an active segment");
-            segment.bytes = at;
-            let mut scan = Scan {
-                file_valid: if image.file.is_some() { at } else { 0 },
-                image: &mut image,
-                segment,
-                at,
-                rows: Vec::new(),
-            };
-            scan.run(&mut state, now_ms).map_err(io)?;
-            let Scan {
-                segment,
-                file_valid,
-                rows,
-                ..
-            } = scan;
-            if file_valid > synced
-                && let Some(file) = &image.file
-            {
-                file.sync_data().map_err(io)?;
-            }
-            let next_offset = segment.end_offset;
-            let continues = next_offset > scan_base
-                && (overlays.contains_key(&next_offset)
-                    || (image.file.is_some()
-                        && shared
-                            .disk
-                            .open(&segment_path(id, next_offset), crate::disk::OpenMode::Read)
-                            .is_ok()));
-            if !continues {
-                let end = segment.bytes;
-                let cut = finish(&mut state, shared, segment, rows, &mut image, file_valid, synced, id).map_err(io)?;
-                if start.mark.is_some_and(|mark| next_offset < mark.end_offset) {
-                    // Damage: what lies behind it may be all that is left, and stays as it is (engine rule 9).
-                    break (None, false);
-                }
-                if image.file.is_some() {
-                    remove_later_segments(shared, id, scan_base).map_err(io)?;
-                }
-                break (
-                    cut,
-                    image.journal_reaches_past(end)
-                        || overlays.range(next_offset.max(scan_base + 1)..).next().is_some(),
-                );
-            }
-            seal(shared, id, &segment, &mut image, file_valid, &rows, batch).map_err(io)?;
-            state.segments.push(Segment {
-                sealed: true,
-                saved: true,
-                start: None,
-                ..segment
-            });
-            state.segments.push(Segment::new(next_offset, LogPosition(0)));
-            state.rows.clear();
-            state.rows_saved = 0;
-            scan_base = next_offset;
+            seal(shared, id, scanned, &mut state, batch).map_err(io)?;
             at = 0;
         };
-        if let Some(mark) = start.mark.filter(|mark| state.next_offset < mark.end_offset) {
-            let message = format!(
-                "records {} to {} (exclusive) were durable and cannot be read back",
-                state.next_offset, mark.end_offset
-            );
-            tracing::error!(log = %id, %message, "a partition is damaged; it takes no appends");
-            state.condition = Condition::Damaged(message);
-        }
         if cut.is_some() {
             // Rows never describe what is not there (engine rule 14).
             batch.delete_rows_from(id, state.next_offset);
@@ -236,9 +121,46 @@ fn has_unmarked_data(shared: &Arc<Shared>, id: LogId, start: &LogStart) -> Resul
     }
     let file = shared
         .disk
-        .open(&segment_path(id, active), crate::disk::OpenMode::Read)
+        .open(&segment_path(id, active), OpenMode::Read)
         .map_err(io)?;
     Ok(file.len().map_err(io)? > synced)
+}
+
+/// Whether another segment follows the one that was read.
+fn continues(
+    shared: &Arc<Shared>,
+    id: LogId,
+    scanned: &Scanned,
+    overlays: &BTreeMap<Offset, BTreeMap<u64, Bytes>>,
+) -> bool {
+    let next = scanned.segment.end_offset;
+    let exists = || shared.disk.open(&segment_path(id, next), OpenMode::Read).is_ok();
+    next > scanned.segment.base && (overlays.contains_key(&next) || (scanned.image.file.is_some() && exists()))
+}
+
+/// Makes the last segment the active one. Returns what is to be cut off behind it, and whether the journal has entries that
+/// were not accepted (`stale`: it has some for later segments).
+fn end_log(
+    state: &mut LogState,
+    shared: &Arc<Shared>,
+    id: LogId,
+    start: &LogStart,
+    mut scanned: Scanned,
+    stale: bool,
+) -> std::io::Result<(Option<Cut>, bool)> {
+    let (base, end) = (scanned.segment.base, scanned.segment.bytes);
+    let end_offset = scanned.segment.end_offset;
+    let cut = finish(state, shared, id, &mut scanned)?;
+    let marked_end = start.mark.map_or(Offset(0), |mark| mark.end_offset);
+    if end_offset < marked_end || has_later_segments(shared, id, base)? {
+        // What lies behind the damage may be all that is left: it stays as it is (engine rule 9).
+        let message = format!("records from offset {end_offset} on were durable and cannot be read back");
+        tracing::error!(log = %id, %message, "a partition is damaged; it takes no appends");
+        metrics::gauge!("streamhouse_partitions_damaged").increment(1.0);
+        state.condition = Condition::Damaged(message);
+        return Ok((None, false));
+    }
+    Ok((cut, stale || scanned.image.journal_reaches_past(end)))
 }
 
 /// What the journal has of each segment; younger entries over older ones.
@@ -257,21 +179,14 @@ fn overlays_of(entries: &[RecoveredEntry]) -> BTreeMap<Offset, BTreeMap<u64, Byt
     overlays
 }
 
-/// Removes files of segments behind the one in which the log ends: their data was not accepted.
-fn remove_later_segments(shared: &Arc<Shared>, id: LogId, last: Offset) -> std::io::Result<()> {
-    let dir = log_dir(id);
-    let mut removed = false;
-    for base in shared
-        .disk
-        .list(&dir)?
+/// Whether there are files of segments behind the one in which the log ends. A segment is synced before the next one is made, so
+/// that they say: this one was complete.
+fn has_later_segments(shared: &Arc<Shared>, id: LogId, last: Offset) -> std::io::Result<bool> {
+    let names = shared.disk.list(&log_dir(id))?;
+    Ok(names
         .iter()
         .filter_map(|name| parse_segment_name(name))
-        .filter(|base| *base > last)
-    {
-        shared.disk.remove(&segment_path(id, base))?;
-        removed = true;
-    }
-    if removed { shared.disk.sync_dir(&dir) } else { Ok(()) }
+        .any(|base| base > last))
 }
 
 fn initial_state(shared: &Arc<Shared>, config: LogConfig, start: &LogStart) -> LogState {
@@ -298,7 +213,7 @@ fn initial_state(shared: &Arc<Shared>, config: LogConfig, start: &LogStart) -> L
     state.segments.push(active);
     state.tail = Tail::new(position);
     (state.written_to, state.synced_to, state.write_wanted) = (position, position, position);
-    set_end(&mut state, mark.end_offset, position);
+    state.set_end(mark.end_offset, position);
     if mark.scan_offset < mark.end_offset {
         let row = Row {
             offset: mark.scan_offset,
@@ -310,14 +225,6 @@ fn initial_state(shared: &Arc<Shared>, config: LogConfig, start: &LogStart) -> L
         state.rows_saved = 1;
     }
     state
-}
-
-fn set_end(state: &mut LogState, end: Offset, position: LogPosition) {
-    state.next_offset = end;
-    state.written_end = end;
-    state.durable_end = end;
-    state.durable_position = position;
-    state.written_position = position;
 }
 
 /// The lowest segment that there is, for a log without a mark.
@@ -333,203 +240,4 @@ fn first_segment(
         .map_err(|source| Error::io(format!("listing {} failed", dir.display()), source))?;
     let files = names.iter().filter_map(|name| parse_segment_name(name));
     Ok(files.chain(overlays.keys().copied()).min())
-}
-
-impl Scan<'_> {
-    /// Accepts batches until one is not as expected.
-    fn run(&mut self, state: &mut LogState, now_ms: i64) -> std::io::Result<()> {
-        let mut expected = match state.rows.back() {
-            Some(row) if self.at > 0 || row.offset == self.segment.base => row.offset,
-            _ => self.segment.base,
-        };
-        let mut last_epoch = state.epochs.of(expected).unwrap_or(-1);
-        let mut buf = Vec::new();
-        loop {
-            let mut head = [0; HEADER_BYTES];
-            let (got, _) = self.image.read(self.at, &mut head)?;
-            let header = match BatchHeader::read(&head[..got]) {
-                Ok(header) if header.total_bytes() <= BATCH_BYTES_MAX => header,
-                _ => break,
-            };
-            let contiguous = header.base_offset == expected && header.partition_leader_epoch >= last_epoch;
-            if !contiguous || header.last_offset_delta < 0 {
-                break;
-            }
-            buf.resize(header.total_bytes(), 0);
-            let (got, from_file) = self.image.read(self.at, &mut buf)?;
-            if got < buf.len() || !crc_matches(&buf) {
-                break;
-            }
-            self.compare(&buf, from_file)?;
-            self.accept(state, &header, now_ms);
-            expected = header.last_offset() + 1;
-            last_epoch = header.partition_leader_epoch;
-        }
-        self.segment.end_offset = expected;
-        state.next_offset = expected;
-        Ok(())
-    }
-
-    /// Notes how far the file has what was accepted.
-    fn compare(&mut self, accepted: &[u8], from_file: bool) -> std::io::Result<()> {
-        if self.file_valid != self.at {
-            return Ok(());
-        }
-        if from_file {
-            self.file_valid += accepted.len() as u64;
-            return Ok(());
-        }
-        let mut there = vec![0; accepted.len()];
-        let got = self.image.read_file(self.at, &mut there)?;
-        let same = there[..got].iter().zip(accepted).take_while(|(a, b)| a == b).count();
-        self.file_valid += same as u64;
-        Ok(())
-    }
-
-    fn accept(&mut self, state: &mut LogState, header: &BatchHeader, now_ms: i64) {
-        let (base_offset, end_offset) = (header.base_offset, header.last_offset() + 1);
-        let bytes = header.total_bytes() as u64;
-        self.segment.bytes = self.at;
-        self.segment
-            .add(bytes, base_offset, end_offset, header.max_timestamp, now_ms);
-        let due = self
-            .rows
-            .last()
-            .is_none_or(|row| self.at - row.position.0 >= super::state::INDEX_INTERVAL_BYTES);
-        if due {
-            self.rows.push(Row {
-                offset: base_offset,
-                position: LogPosition(self.at),
-                max_timestamp: self.segment.max_timestamp,
-                max_timestamp_offset: self.segment.max_timestamp_offset,
-            });
-        }
-        state.epochs.assign(header.partition_leader_epoch, base_offset);
-        if header.has_producer() && !header.is_control() {
-            state.producers.update(header, base_offset, now_ms);
-        }
-        self.at += bytes;
-    }
-}
-
-/// Completes a segment that another one follows: its file gets what it lacks, the index its rows.
-fn seal(
-    shared: &Arc<Shared>,
-    id: LogId,
-    segment: &Segment,
-    image: &mut Image,
-    file_valid: u64,
-    rows: &[Row],
-    batch: &mut IndexBatch,
-) -> std::io::Result<()> {
-    let whole = segment.bytes.div_ceil(BLOCK) * BLOCK;
-    if file_valid < segment.bytes {
-        let file = match &image.file {
-            Some(file) => file.clone(),
-            None => {
-                shared.disk.create_dir(&log_dir(id))?;
-                let file = shared
-                    .disk
-                    .create(&segment_path(id, segment.base), crate::disk::OpenMode::Direct)?;
-                shared.disk.sync_dir(&log_dir(id))?;
-                file
-            }
-        };
-        let mut at = file_valid / BLOCK * BLOCK;
-        let mut block = AlignedBlock([0; BLOCK_BYTES]);
-        while at < whole {
-            block.0.fill(0);
-            let want = ((segment.bytes - at) as usize).min(BLOCK_BYTES);
-            image.read(at, &mut block.0[..want])?;
-            file.write_at(&[IoSlice::new(&block.0)], at)?;
-            at += BLOCK;
-        }
-        file.set_len(whole)?;
-        file.sync_data()?;
-    }
-    for row in rows {
-        let position = row.position.0;
-        batch.put_offset(
-            id,
-            row.offset,
-            &OffsetRow {
-                segment_base: segment.base,
-                position,
-            },
-        );
-        batch.put_time(
-            id,
-            segment.base,
-            row.max_timestamp,
-            &TimeRow {
-                offset: row.offset,
-                position,
-            },
-        );
-    }
-    batch.put_segment(
-        id,
-        segment.base,
-        &Segment {
-            sealed: true,
-            ..segment.clone()
-        }
-        .row(),
-    );
-    Ok(())
-}
-
-/// Makes the scanned segment the active one: its unfinished part becomes the tail.
-#[expect(clippy::too_many_arguments, reason = "the end of one long recipe, called once")]
-fn finish(
-    state: &mut LogState,
-    shared: &Arc<Shared>,
-    segment: Segment,
-    rows: Vec<Row>,
-    image: &mut Image,
-    file_valid: u64,
-    synced: u64,
-    id: LogId,
-) -> std::io::Result<Option<Cut>> {
-    let end = segment.bytes;
-    let tail_at = file_valid.max(synced).min(end) / BLOCK * BLOCK;
-    let mut rest = vec![0; (end - tail_at) as usize];
-    image.read(tail_at, &mut rest)?;
-    state.tail = Tail::new(LogPosition(tail_at));
-    state.tail.push(&shared.pool, &rest);
-    let position = LogPosition(tail_at);
-    (state.written_to, state.synced_to, state.write_wanted) = (position, position, position);
-    let end_offset = segment.end_offset;
-    state.segments.push(Segment {
-        start: Some(LogPosition(0)),
-        ..segment
-    });
-    set_end(state, end_offset, LogPosition(end));
-    let known = state.rows.back().map(|row| row.position);
-    state.rows.extend(
-        rows.into_iter()
-            .filter(|row| known.is_none_or(|known| row.position > known)),
-    );
-    let covered = image.journal_covers(tail_at, end);
-    let Some(file) = image.file.clone() else {
-        return Ok(None);
-    };
-    if covered && image.file_len <= tail_at {
-        return Ok(None);
-    }
-    let partial = !end.is_multiple_of(BLOCK) && image.file_len > end / BLOCK * BLOCK;
-    let last_block = partial.then(|| {
-        let at = end / BLOCK * BLOCK;
-        let mut block = rest[(at - tail_at) as usize..].to_vec();
-        block.resize(BLOCK_BYTES, 0);
-        (at, block)
-    });
-    let from = end.div_ceil(BLOCK) * BLOCK;
-    Ok(Some(Cut {
-        log: id,
-        file,
-        last_block,
-        from,
-        to: image.file_len.max(from),
-    }))
 }

@@ -138,6 +138,15 @@ impl LogState {
         }
     }
 
+    /// Ends the log here; all of it is durable.
+    pub(super) fn set_end(&mut self, end: Offset, position: LogPosition) {
+        self.next_offset = end;
+        self.written_end = end;
+        self.durable_end = end;
+        self.durable_position = position;
+        self.written_position = position;
+    }
+
     pub(super) fn active(&self) -> &Segment {
         self.segments.last().expect("a log has an active segment")
     }

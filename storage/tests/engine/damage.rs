@@ -195,13 +195,69 @@ fn damage_below_the_durable_end_that_recovery_sees_stops_appends_and_destroys_no
         );
         sim.crash(Crash::PowerLoss(2));
     }
-    // The journal had a record of it: kept apart, since journal files are used again.
-    assert!(
-        sim.disk.paths().iter().any(|path| path.starts_with("quarantine")),
-        "its journal entries were put aside"
-    );
-    sim.disk.flip_bit(segment_of(&sim, 1), 5 * batch + 60_000, 0);
-    sim.open().expect("it is whole again");
-    assert_eq!(read_all(&sim.log(1)).len(), 6, "what the mark covers is back");
+    // What only the journal had of it is kept apart, since journal files are used again: the end of the last marked batch and the one after.
+    let quarantined: Vec<_> = sim
+        .disk
+        .paths()
+        .into_iter()
+        .filter(|path| path.starts_with("quarantine"))
+        .collect();
+    assert_eq!(quarantined.len(), 1, "once, however often it starts: {quarantined:?}");
+    let bytes = sim.disk.durable_content(&quarantined[0]);
+    for kept in [
+        &expected[1].batches[6].2[..],
+        &expected[1].batches[5].2[expected[1].batches[5].2.len() - 500..],
+    ] {
+        assert!(bytes.windows(kept.len()).any(|window| window == kept));
+    }
+    sim.open().expect("the others are well");
     expected[0].check_content(&sim.log(0));
+}
+
+#[test]
+fn damage_in_a_sealed_segment_that_no_mark_covers_destroys_nothing() {
+    // engine 9: the next segment says that this one was complete
+    let mut sim = Sim::with(2, 1, |sim| sim.log_config.segment_bytes = 1 << 20);
+    let mut expected = Expected::default();
+    for i in 0..12 {
+        sim.add(0, &Batch::of_bytes(200_000, i), Acks::Durable, &mut expected);
+        sim.settle();
+    }
+    sim.crash(Crash::PowerLoss(1));
+    let segments: Vec<_> = sim
+        .disk
+        .paths()
+        .into_iter()
+        .filter(|path| path.starts_with("segments"))
+        .collect();
+    assert_eq!(segments.len(), 3);
+    sim.disk.flip_bit(&segments[1], 300_000, 0);
+    let before: Vec<_> = segments.iter().map(|path| sim.disk.content(path)).collect();
+    sim.open().expect("one partition is no reason to stay away");
+    let error = sim
+        .append(0, &Batch::of_bytes(100, 1), Acks::Durable)
+        .expect_err("a damaged partition takes nothing");
+    assert_eq!(error.kind, ErrorKind::Corrupt, "{error}");
+    assert_eq!(read_all(&sim.log(0)).len(), 6);
+    let beyond = try_read_from(&sim.log(0), 6, 1000).map(|found| found.len());
+    assert_eq!(beyond.ok(), Some(0), "nothing is visible there");
+    let request = streamhouse_storage::ReadRequest {
+        offset: protocol::types::Offset(9),
+        max_bytes: 1000,
+        min_one_batch: true,
+    };
+    assert_eq!(
+        sim.log(0).read(&request).expect_err("it was there").kind,
+        ErrorKind::Corrupt,
+        "not out of range: readers would skip it"
+    );
+    sim.checkpoint();
+    sim.crash(Crash::PowerLoss(2));
+    for (path, content) in segments.iter().zip(&before) {
+        assert!(&sim.disk.content(path) == content, "{}", path.display());
+    }
+    // The bit put back: everything that segments hold is there again.
+    sim.disk.flip_bit(&segments[1], 300_000, 0);
+    sim.open().expect("it opens");
+    assert!(read_all(&sim.log(0)).len() >= 11);
 }

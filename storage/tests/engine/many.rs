@@ -16,7 +16,10 @@ fn check(sim: &Sim) {
         let log = sim.log(partition);
         assert_eq!(log.offsets().high_watermark.0, 1, "partition {partition}");
         if partition % 7 == 0 {
-            assert!(read_all(&log)[0].body == batch(partition).body(), "partition {partition}");
+            assert!(
+                read_all(&log)[0].body == batch(partition).body(),
+                "partition {partition}"
+            );
         }
     }
 }
@@ -34,12 +37,21 @@ fn ten_thousand_quiet_partitions_cost_few_operations() {
     }
     let before = sim.disk.operation_count();
     sim.settle();
-    assert!(sim.disk.operation_count() - before < 40, "one group commit, not one for each partition");
-    for (round, crash) in [Crash::Kill9, Crash::PowerLoss(1), Crash::PowerLoss(2)].into_iter().enumerate() {
+    assert!(
+        sim.disk.operation_count() - before < 40,
+        "one group commit, not one for each partition"
+    );
+    for (round, crash) in [Crash::Kill9, Crash::PowerLoss(1), Crash::PowerLoss(2)]
+        .into_iter()
+        .enumerate()
+    {
         sim.crash(crash);
         let (operations, lookups) = (sim.disk.operation_count(), sim.disk.lookup_count());
         sim.open().expect("recovery succeeds");
-        let (operations, lookups) = (sim.disk.operation_count() - operations, sim.disk.lookup_count() - lookups);
+        let (operations, lookups) = (
+            sim.disk.operation_count() - operations,
+            sim.disk.lookup_count() - lookups,
+        );
         println!("round {round}: recovery took {operations} operations and {lookups} look-ups");
         assert!(operations < 200, "{operations}");
         // Partitions with entries in the journal are looked at, once or twice each, and no other.
@@ -49,10 +61,19 @@ fn ten_thousand_quiet_partitions_cost_few_operations() {
         let before = sim.disk.operation_count() as usize;
         sim.checkpoint();
         let operations = &sim.disk.operations()[before..];
-        let in_journal = operations.iter().filter(|op| op.kind == OpKind::Write && op.path.starts_with("journal"));
+        let in_journal = operations
+            .iter()
+            .filter(|op| op.kind == OpKind::Write && op.path.starts_with("journal"));
         let carried: u64 = in_journal.map(|op| op.range.end - op.range.start).sum();
-        println!("a checkpoint took {} operations and carried {carried} bytes", operations.len());
-        assert!(operations.len() < 200, "unfinished blocks are carried, not written to 10,000 files: {}", operations.len());
+        println!(
+            "a checkpoint took {} operations and carried {carried} bytes",
+            operations.len()
+        );
+        assert!(
+            operations.len() < 200,
+            "unfinished blocks are carried, not written to 10,000 files: {}",
+            operations.len()
+        );
         let ring = sim.config.journal_file_bytes * sim.config.journal_files as u64;
         assert!(carried <= ring / 4, "{carried} of {ring}");
         assert!(!sim.disk.paths().iter().any(|path| path.starts_with("segments")));
@@ -65,22 +86,34 @@ fn ten_thousand_quiet_partitions_cost_few_operations() {
 fn partitions_that_nobody_writes_to_cost_a_start_nothing() {
     // engine 15
     let mut sim = Sim::new(1, 2000);
-    for partition in 0..2000 {
-        sim.append(partition, &batch(partition), Acks::Durable).expect("taken");
-    }
     for partition in 0..20 {
-        sim.append(partition, &Batch::of_bytes(100_000, 1), Acks::Durable).expect("taken");
+        sim.append(partition, &Batch::of_bytes(100_000, 1), Acks::Durable)
+            .expect("taken");
     }
     sim.settle();
     sim.restart_cleanly();
     for partition in 0..5 {
-        sim.append(partition, &Batch::of_bytes(70_000, 2), Acks::Durable).expect("taken");
+        sim.append(partition, &Batch::of_bytes(70_000, 2), Acks::Durable)
+            .expect("taken");
     }
     sim.settle();
     sim.crash(Crash::PowerLoss(1));
-    let files = sim.disk.paths().iter().filter(|path| path.starts_with("segments")).count();
+    let files = sim
+        .disk
+        .paths()
+        .iter()
+        .filter(|path| path.starts_with("segments"))
+        .count();
     assert!(files >= 20);
+    let lookups = sim.disk.lookup_count();
     sim.open().expect("recovery succeeds");
-    let ends: i64 = (0..2000).map(|partition| sim.log(partition).offsets().high_watermark.0).sum();
-    assert_eq!(ends, 2000 + 20 + 5);
+    let lookups = sim.disk.lookup_count() - lookups;
+    assert!(
+        lookups < 4 * 20 + 60,
+        "for 20 partitions with files, not for 2,000: {lookups}"
+    );
+    let ends: i64 = (0..2000)
+        .map(|partition| sim.log(partition).offsets().high_watermark.0)
+        .sum();
+    assert_eq!(ends, 20 + 5);
 }

@@ -41,7 +41,7 @@ fn discarded_batches_stay_away(bytes: usize, seed: u64) {
 #[test]
 fn equal_sized_batches_that_were_cut_never_return() {
     // engine 11
-    for seed in 0..25 {
+    for seed in 0..12 {
         // Small; exactly one journal block with its entry; exactly one block of a segment; large.
         discarded_batches_stay_away(300, seed);
         discarded_batches_stay_away(4064 - 64, seed);
@@ -49,4 +49,43 @@ fn equal_sized_batches_that_were_cut_never_return() {
         discarded_batches_stay_away(128 << 10, seed);
         discarded_batches_stay_away((128 << 10) + 1000, seed);
     }
+}
+
+#[test]
+fn what_follows_a_cut_is_zero_on_the_disk_before_anyone_is_served() {
+    // engine 11: leader epochs would keep discarded batches away, too; this is the first lock of two
+    let mut discarded = 0;
+    for seed in 0..60 {
+        let mut sim = Sim::new(seed, 1);
+        let mut expected = Expected::default();
+        for i in 0..8 {
+            sim.add(
+                0,
+                &Batch::of_bytes(100_000, seed * 100 + i),
+                Acks::Written,
+                &mut expected,
+            );
+            sim.step(Step::SegmentIo).expect("the disk works");
+            sim.step(Step::WriteJournal).expect("the disk works");
+            if i == 2 {
+                sim.settle();
+            }
+        }
+        expected.observe(&sim.log(0));
+        let promised = expected.durable;
+        sim.restart(Crash::PowerLoss(seed));
+        expected.check_recovered(&sim.log(0), promised);
+        let end: usize = expected.batches.iter().map(|(_, _, body)| body.len() + 16).sum();
+        discarded += usize::from(expected.end() < 8);
+        for path in sim.disk.paths().iter().filter(|path| path.starts_with("segments")) {
+            let bytes = sim.disk.durable_content(path);
+            let rest = bytes.get(end..).unwrap_or_default();
+            assert!(
+                rest.iter().all(|byte| *byte == 0),
+                "seed {seed}: {} holds more than {end} bytes",
+                path.display()
+            );
+        }
+    }
+    assert!(discarded > 10, "power loss takes something: {discarded}");
 }

@@ -11,7 +11,8 @@ use streamhouse_storage::{Acks, LogConfig, Step};
 fn fill(sim: &Sim, times: &[i64], batch: usize, value_bytes: usize, codec: Compression) {
     for (i, times) in times.chunks(batch).enumerate() {
         let value: Vec<u8> = (0..value_bytes).map(|j| (i * 7 + j * j) as u8).collect();
-        sim.append(0, &Batch::of_times(times, &value, codec), Acks::Durable).expect("taken");
+        sim.append(0, &Batch::of_times(times, &value, codec), Acks::Durable)
+            .expect("taken");
     }
     sim.settle();
 }
@@ -24,19 +25,36 @@ fn check(sim: &Sim, times: &[i64], what: &str) {
     questions.sort_unstable();
     questions.dedup();
     for question in questions {
-        let found = log.find_by_timestamp(question).expect("the log can be read").map(|found| (found.offset.0, found.timestamp));
-        let expected = times.iter().position(|time| *time >= question).map(|at| (at as i64, times[at]));
-        assert_eq!(found, expected, "{what}: contract 59, first record at or after {question}");
+        let found = log
+            .find_by_timestamp(question)
+            .expect("the log can be read")
+            .map(|found| (found.offset.0, found.timestamp));
+        let expected = times
+            .iter()
+            .position(|time| *time >= question)
+            .map(|at| (at as i64, times[at]));
+        assert_eq!(
+            found, expected,
+            "{what}: contract 59, first record at or after {question}"
+        );
     }
     let largest = times.iter().max().expect("there are records");
-    let found = log.max_timestamp().expect("the log can be read").map(|found| (found.offset.0, found.timestamp));
-    let expected = times.iter().position(|time| time == largest).map(|at| (at as i64, *largest));
+    let found = log
+        .max_timestamp()
+        .expect("the log can be read")
+        .map(|found| (found.offset.0, found.timestamp));
+    let expected = times
+        .iter()
+        .position(|time| time == largest)
+        .map(|at| (at as i64, *largest));
     assert_eq!(found, expected, "{what}: contract 58, the largest timestamp");
 }
 
 fn random_times(seed: u64, count: usize) -> Vec<i64> {
     let mut rng = StdRng::seed_from_u64(seed);
-    (0..count).map(|i| NOW_MS + i as i64 * 10 + rng.random_range(-400..400)).collect()
+    (0..count)
+        .map(|i| NOW_MS + i as i64 * 10 + rng.random_range(-400..400))
+        .collect()
 }
 
 #[test]
@@ -51,7 +69,12 @@ fn the_first_record_at_or_after_a_time_is_found_everywhere() {
         ("compressed batches of another kind", 60, 4, 20_000, Compression::Lz4),
     ];
     for (seed, (what, count, batch, value_bytes, codec)) in shapes.into_iter().enumerate() {
-        let mut sim = Sim::with(1, 1, |sim| sim.log_config = LogConfig { segment_bytes: 1 << 20, ..LogConfig::default() });
+        let mut sim = Sim::with(1, 1, |sim| {
+            sim.log_config = LogConfig {
+                segment_bytes: 1 << 20,
+                ..LogConfig::default()
+            }
+        });
         let times = random_times(seed as u64, count);
         fill(&sim, &times, batch, value_bytes, codec);
         check(&sim, &times, what);
@@ -68,7 +91,12 @@ fn the_first_record_at_or_after_a_time_is_found_everywhere() {
 #[test]
 fn a_largest_timestamp_in_an_old_segment_is_found() {
     // contract 58: −3
-    let mut sim = Sim::with(1, 1, |sim| sim.log_config = LogConfig { segment_bytes: 1 << 20, ..LogConfig::default() });
+    let mut sim = Sim::with(1, 1, |sim| {
+        sim.log_config = LogConfig {
+            segment_bytes: 1 << 20,
+            ..LogConfig::default()
+        }
+    });
     let mut times: Vec<i64> = (0..40).map(|i| NOW_MS + i).collect();
     times[7] = NOW_MS + 1000;
     times[30] = NOW_MS + 1000;
@@ -84,13 +112,25 @@ fn only_what_is_below_the_high_watermark_is_found() {
     // contract 59
     let sim = Sim::new(1, 1);
     fill(&sim, &[NOW_MS, NOW_MS + 5], 1, 100, Compression::None);
-    sim.append(0, &Batch::at(NOW_MS + 100, &[1; 100]), Acks::Durable).expect("taken");
+    sim.append(0, &Batch::at(NOW_MS + 100, &[1; 100]), Acks::Durable)
+        .expect("taken");
     let log = sim.log(0);
     assert_eq!(log.find_by_timestamp(NOW_MS + 50).expect("readable"), None);
-    assert_eq!(log.max_timestamp().expect("readable").map(|found| found.offset.0), Some(1));
+    assert_eq!(
+        log.max_timestamp().expect("readable").map(|found| found.offset.0),
+        Some(1)
+    );
     sim.settle();
-    assert_eq!(log.find_by_timestamp(NOW_MS + 50).expect("readable").map(|found| found.offset.0), Some(2));
-    assert_eq!(log.max_timestamp().expect("readable").map(|found| found.offset.0), Some(2));
+    assert_eq!(
+        log.find_by_timestamp(NOW_MS + 50)
+            .expect("readable")
+            .map(|found| found.offset.0),
+        Some(2)
+    );
+    assert_eq!(
+        log.max_timestamp().expect("readable").map(|found| found.offset.0),
+        Some(2)
+    );
 }
 
 #[test]
@@ -110,7 +150,11 @@ fn the_epoch_at_a_time_is_that_of_its_batch() {
         sim.restart(Crash::PowerLoss(1));
     }
     for life in 0..3 {
-        let found = sim.log(0).find_by_timestamp(NOW_MS + life * 10).expect("readable").expect("there");
+        let found = sim
+            .log(0)
+            .find_by_timestamp(NOW_MS + life * 10)
+            .expect("readable")
+            .expect("there");
         assert_eq!((found.offset.0, i64::from(found.leader_epoch)), (life, life));
     }
 }
