@@ -83,7 +83,14 @@ async fn answer(request: Request<Incoming>, state: Arc<HttpState>) -> Reply {
     match request.uri().path() {
         "/livez" => text(StatusCode::OK, "alive\n"),
         "/readyz" => match state.not_ready() {
-            None => text(StatusCode::OK, "ready\n"),
+            // The others are served: taking all of them out of service would make it worse.
+            None => match state.damaged_partitions() {
+                0 => text(StatusCode::OK, "ready\n"),
+                count => text(
+                    StatusCode::OK,
+                    format!("ready, but {count} partitions are damaged; the log names them\n"),
+                ),
+            },
             Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
         },
         "/metrics" => metrics(state).await,
@@ -123,6 +130,10 @@ impl HttpState {
         }
     }
 
+    fn damaged_partitions(&self) -> usize {
+        self.broker.get().map_or(0, |broker| broker.engine.damaged_partitions())
+    }
+
     fn gauges(&self) -> Vec<(&'static str, f64)> {
         let mut gauges = vec![("process_resident_memory_bytes", resident_bytes() as f64)];
         if let Some(broker) = self.broker.get() {
@@ -138,6 +149,7 @@ impl HttpState {
                 ("streamhouse_topics", topics as f64),
                 ("streamhouse_partitions", partitions as f64),
                 ("streamhouse_fetch_sessions", broker.fetch_sessions.sessions() as f64),
+                ("streamhouse_partitions_damaged", self.damaged_partitions() as f64),
                 ("streamhouse_storage_healthy", f64::from(u8::from(healthy))),
             ]);
         }

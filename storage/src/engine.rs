@@ -274,6 +274,11 @@ impl Engine {
         self.shared.state()
     }
 
+    /// How many partitions recovery found damaged; each was named in the log.
+    pub fn damaged_partitions(&self) -> usize {
+        self.logs.read().values().filter(|log| log.damage().is_some()).count()
+    }
+
     /// Bytes of tail memory in use.
     pub fn tail_bytes(&self) -> usize {
         self.shared.pool.used()

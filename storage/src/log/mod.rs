@@ -253,6 +253,14 @@ impl Log {
         matches!(self.state.lock().condition, Condition::Damaged(_))
     }
 
+    /// What recovery found damaged below the durable end, if anything: the log takes no appends, and its end is not to be trusted.
+    pub fn damage(&self) -> Option<String> {
+        match &self.state.lock().condition {
+            Condition::Damaged(what) => Some(what.clone()),
+            _ => None,
+        }
+    }
+
     /// Whether a segment write of this log failed and is still being tried.
     pub(crate) fn is_refusing(&self) -> bool {
         matches!(self.state.lock().condition, Condition::Refusing(_))

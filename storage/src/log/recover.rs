@@ -156,7 +156,6 @@ fn end_log(
         // What lies behind the damage may be all that is left: it stays as it is (engine rule 9).
         let message = format!("records from offset {end_offset} on were durable and cannot be read back");
         tracing::error!(log = %id, %message, "a partition is damaged; it takes no appends");
-        metrics::gauge!("streamhouse_partitions_damaged").increment(1.0);
         state.condition = Condition::Damaged(message);
         return Ok((None, false));
     }
