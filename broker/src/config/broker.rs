@@ -106,8 +106,8 @@ const OWN_KEYS: &[KeySpec] = keys! {
         "A client that takes no byte of its reply for so long is disconnected. 5 minutes, because consumers read nothing while they process (max.poll.interval.ms).";
     "socket.listen.backlog.size" Int Some("1024"), Check::Range(1, 65_535), "connections", ReadOnly,
         "Connections that the kernel completes before they are accepted. Kafka has 50, too few for a restart under many clients.";
-    "socket.send.buffer.bytes" Int Some("-1"), Check::Custom(is_socket_buffer, SOCKET_BUFFER), "bytes", ReadOnly,
-        "SO_SNDBUF of connections; -1 leaves it to the kernel, which adapts it to the connection.";
+    "socket.send.buffer.bytes" Int Some("102400"), Check::Custom(is_socket_buffer, SOCKET_BUFFER), "bytes", ReadOnly,
+        "SO_SNDBUF of connections; -1 leaves it to the kernel, which adapts it to the connection. Kafka's default: what is being sent stays in the processor's caches, at half the CPU a GiB of a buffer of megabytes. Raise it for consumers that are far away.";
     "socket.receive.buffer.bytes" Int Some("-1"), Check::Custom(is_socket_buffer, SOCKET_BUFFER), "bytes", ReadOnly,
         "SO_RCVBUF of connections; -1 leaves it to the kernel, which adapts it to the connection.";
     "shutdown.timeout.ms" Int Some("10000"), Check::Range(0, 3_600_000), "milliseconds", ReadOnly,

@@ -135,7 +135,7 @@ impl Log {
         state
             .active_mut()
             .add(len as u64, base_offset, end_offset, header.max_timestamp, batch.now_ms);
-        state.note_row(base_offset, start);
+        state.note_row(base_offset, start, len as u64);
         state.epochs.assign(state.leader_epoch, base_offset);
         if header.has_producer() {
             state.producers.update(header, base_offset, batch.now_ms);

@@ -40,6 +40,12 @@ impl Window {
         self.rows.get(found).map(|(_, position)| *position)
     }
 
+    /// The first known boundary above `from`.
+    pub(super) fn next_boundary(&self, from: u64) -> Option<u64> {
+        let after = self.rows.partition_point(|(_, position)| *position <= from);
+        self.rows.get(after).map(|(_, position)| *position)
+    }
+
     /// The last known boundary above `from` and at or below `limit`.
     pub(super) fn last_boundary(&self, from: u64, limit: u64) -> Option<u64> {
         let after = self.rows.partition_point(|(_, position)| *position <= limit);
@@ -113,5 +119,9 @@ mod tests {
         assert_eq!(window.position_of(Offset(21)), None);
         assert_eq!(window.last_boundary(0, 8999), Some(5000));
         assert_eq!(window.last_boundary(5000, 8999), None);
+        assert_eq!(
+            [0, 4999, 5000, 9000].map(|at| window.next_boundary(at)),
+            [Some(5000), Some(5000), Some(9000), None]
+        );
     }
 }

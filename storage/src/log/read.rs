@@ -5,7 +5,7 @@
 
 use super::Log;
 use super::boundaries::{WINDOW_ROWS, Window};
-use super::state::{Condition, LogState, Row};
+use super::state::{Condition, INDEX_INTERVAL_BYTES, LogState, Row};
 use crate::api_types::{ReadRequest, ReadResult, RecordSlice};
 use crate::disk::DiskFile;
 use crate::error::{Error, ErrorKind, Result};
@@ -17,6 +17,9 @@ use std::sync::Arc;
 
 /// Bytes read at once while looking for a batch in a file.
 const SCAN_BYTES: usize = 16 << 10;
+/// A stretch of at least so many bytes between two neighbouring rows of the index is a single batch: small ones would have
+/// a row among them.
+const SINGLE_BATCH_BYTES: u64 = 2 * INDEX_INTERVAL_BYTES;
 /// Batches of at least so many bytes are walked to end a read at a batch boundary.
 const WALK_BATCH_BYTES: usize = 32 << 10;
 
@@ -67,10 +70,22 @@ impl Log {
             .filter(|(offset, _)| *offset == request.offset)
             .map(|(_, position)| position);
         let at = known.or_else(|| window.as_ref()?.position_of(request.offset))?;
-        let limit = (at + request.max_bytes as u64)
-            .min(view.visible)
-            .min(view.file_end(state));
-        let end = last_boundary(state, &view, window.as_deref(), at, limit)?;
+        let readable = view.visible.min(view.file_end(state));
+        let limit = (at + request.max_bytes as u64).min(readable);
+        let end = match last_boundary(state, &view, window.as_deref(), at, limit) {
+            Some(end) => end,
+            None => {
+                // What is so long and has no boundary inside is one batch.
+                let end = next_boundary(state, &view, window.as_deref(), request.offset)?;
+                if end > readable || end - at < SINGLE_BATCH_BYTES {
+                    return None;
+                }
+                if !request.min_one_batch {
+                    return Some(ReadResult::default());
+                }
+                end
+            }
+        };
         let file = self.shared.read_files.get_open(self.id, view.base)?;
         let len = (end - at) as usize;
         Some(ReadResult {
@@ -387,6 +402,16 @@ fn last_boundary(state: &LogState, view: &View, window: Option<&Window>, from: u
         row.position.0.checked_sub(start.0).filter(|position| *position > from)
     });
     newer.or_else(|| window?.last_boundary(from, limit))
+}
+
+/// The row after the one at `offset`. Both have to be with the log, or both in the window: between the two may be rows that
+/// neither has.
+fn next_boundary(state: &LogState, view: &View, window: Option<&Window>, offset: Offset) -> Option<u64> {
+    if let Ok(row) = state.rows.binary_search_by_key(&offset, |row| row.offset) {
+        return state.rows.get(row + 1)?.position.0.checked_sub(view.start?.0);
+    }
+    let window = window?;
+    window.next_boundary(window.position_of(offset)?)
 }
 
 /// Walks the tail from a known batch to the one that holds `offset`; its position and length. `None` when it is not in memory.

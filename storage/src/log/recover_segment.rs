@@ -177,7 +177,7 @@ impl Scan<'_> {
         let due = self
             .rows
             .last()
-            .is_none_or(|row| self.at - row.position.0 >= INDEX_INTERVAL_BYTES);
+            .is_none_or(|row| self.at - row.position.0 >= INDEX_INTERVAL_BYTES || bytes >= INDEX_INTERVAL_BYTES);
         if due {
             self.rows.push(Row {
                 offset: base_offset,

@@ -182,10 +182,15 @@ impl LogState {
         after.saturating_sub(1)
     }
 
-    /// Notes a batch in the sparse index when enough bytes have gone by since the last one.
-    pub(super) fn note_row(&mut self, offset: Offset, position: LogPosition) {
+    /// Notes a batch of `bytes` in the sparse index when enough bytes have gone by since the last one, or when it is large: what lies
+    /// between two rows is either one large batch or little.
+    pub(super) fn note_row(&mut self, offset: Offset, position: LogPosition, bytes: u64) {
         let due = match self.rows.back() {
-            Some(last) => last.position < self.active_start() || position - last.position >= INDEX_INTERVAL_BYTES,
+            Some(last) => {
+                last.position < self.active_start()
+                    || position - last.position >= INDEX_INTERVAL_BYTES
+                    || bytes >= INDEX_INTERVAL_BYTES
+            }
             None => true,
         };
         if due {
