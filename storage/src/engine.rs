@@ -1,6 +1,7 @@
 //! One data directory: opens and recovers it, owns its logs, its threads and its metadata.
 
 use crate::api_types::EngineState;
+use crate::by_segment::BySegment;
 use crate::checkpoint::{self, CheckpointStep};
 use crate::config::{EngineConfig, LogConfig};
 use crate::directory::DataDirectory;
@@ -10,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::housekeeping::{self, Threads};
 use crate::index::{Index, IndexBatch, LogId};
 use crate::journal::{self, Journal, Ring};
-use crate::log::{Boundaries, Expired, Log};
+use crate::log::{Expired, Log, WINDOWS_MAX};
 use crate::metadata::{MetadataStore, RocksMetadata};
 use crate::recovery::{Opened, recover_logs};
 use crate::segments::{ReadFiles, SEGMENTS_DIR, log_dir, parse_log_dir};
@@ -99,7 +100,7 @@ impl Engine {
             index,
             pool: ChunkPool::new(config.tail_bytes_max),
             read_files: ReadFiles::new(config.open_files_max),
-            boundaries: Boundaries::default(),
+            boundaries: BySegment::new(WINDOWS_MAX),
             io: IoQueue::default(),
             late_syncs: Mutex::default(),
             warm: Mutex::default(),
@@ -276,7 +277,7 @@ impl Engine {
 
     /// How many partitions recovery found damaged; each was named in the log.
     pub fn damaged_partitions(&self) -> usize {
-        self.logs.read().values().filter(|log| log.damage().is_some()).count()
+        self.logs.read().values().filter(|log| log.is_damaged()).count()
     }
 
     /// Bytes of tail memory in use.

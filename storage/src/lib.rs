@@ -4,6 +4,7 @@
 //! of the wire, consumer groups. Formats are described in `storage/FORMAT.md`.
 
 pub mod api_types;
+mod by_segment;
 mod checkpoint;
 pub mod config;
 mod directory;

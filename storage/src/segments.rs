@@ -1,11 +1,10 @@
 //! Segment files: their names, what a log knows of each, and the open files that readers share.
 
+use crate::by_segment::BySegment;
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::index::{LogId, SegmentRow};
 use crate::tail::LogPosition;
-use parking_lot::Mutex;
 use protocol::types::{Offset, TopicId};
-use std::collections::HashMap;
 use std::fmt::Write;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -127,62 +126,34 @@ impl Segment {
 
 /// Open files for reading, shared by all readers, the least recently used closed first.
 pub(crate) struct ReadFiles {
-    max: usize,
-    files: Mutex<OpenFiles>,
-}
-
-#[derive(Default)]
-struct OpenFiles {
-    by_segment: HashMap<(LogId, Offset), (Arc<dyn DiskFile>, u64)>,
-    clock: u64,
+    files: BySegment<Arc<dyn DiskFile>>,
 }
 
 impl ReadFiles {
     pub(crate) fn new(max: usize) -> ReadFiles {
         ReadFiles {
-            max: max.max(8),
-            files: Mutex::default(),
+            files: BySegment::new(max.max(8)),
         }
     }
 
     /// The file of a segment if it is open.
     pub(crate) fn get_open(&self, log: LogId, base: Offset) -> Option<Arc<dyn DiskFile>> {
-        let mut files = self.files.lock();
-        files.clock += 1;
-        let now = files.clock;
-        let (file, used) = files.by_segment.get_mut(&(log, base))?;
-        *used = now;
-        Some(file.clone())
+        self.files.get(log, base)
     }
 
     /// The open file of a segment. Blocks when it has to be opened.
     pub(crate) fn get(&self, disk: &Arc<dyn Disk>, log: LogId, base: Offset) -> io::Result<Arc<dyn DiskFile>> {
-        if let Some(file) = self.get_open(log, base) {
+        if let Some(file) = self.files.get(log, base) {
             return Ok(file);
         }
         let file = disk.open(&segment_path(log, base), OpenMode::Read)?;
-        let mut files = self.files.lock();
-        if files.by_segment.len() >= self.max {
-            let oldest = files
-                .by_segment
-                .iter()
-                .min_by_key(|(_, (_, used))| *used)
-                .map(|(key, _)| *key);
-            if let Some(oldest) = oldest {
-                files.by_segment.remove(&oldest);
-            }
-        }
-        let now = files.clock;
-        files.by_segment.insert((log, base), (file.clone(), now));
+        self.files.put(log, base, file.clone());
         Ok(file)
     }
 
     /// Closes the files of a log's segments that start below `below`.
     pub(crate) fn forget(&self, log: LogId, below: Offset) {
-        self.files
-            .lock()
-            .by_segment
-            .retain(|(id, base), _| *id != log || *base >= below);
+        self.files.forget(log, below);
     }
 }
 

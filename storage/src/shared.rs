@@ -1,12 +1,13 @@
 //! What all logs of a data directory share: journal, memory, disk, index, the queue of segment writes, the engine's condition.
 
 use crate::api_types::{Acks, EngineState};
+use crate::by_segment::BySegment;
 use crate::config::{DurabilityMode, EngineConfig};
 use crate::disk::Disk;
 use crate::error::ErrorKind;
 use crate::index::Index;
 use crate::journal::Journal;
-use crate::log::{Boundaries, Log};
+use crate::log::{Log, Window};
 use crate::segments::ReadFiles;
 use crate::tail::ChunkPool;
 use parking_lot::{Condvar, Mutex};
@@ -25,7 +26,8 @@ pub(crate) struct Shared {
     pub(crate) journal: Journal<Arc<Log>>,
     pub(crate) pool: Arc<ChunkPool>,
     pub(crate) read_files: ReadFiles,
-    pub(crate) boundaries: Boundaries,
+    /// Known batch boundaries of segments that are being read from disk.
+    pub(crate) boundaries: BySegment<Arc<Window>>,
     pub(crate) io: IoQueue,
     /// Logs whose segment holds unsynced data of acks 0 and 1.
     pub(crate) late_syncs: Mutex<Vec<Arc<Log>>>,

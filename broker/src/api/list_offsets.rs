@@ -195,7 +195,7 @@ fn find(
     if ctx.api_version >= 4 {
         check_leader_epoch(partition.current_leader_epoch, ctx.broker.engine.leader_epoch())?;
     }
-    if log.damage().is_some() {
+    if log.is_damaged() {
         // Its end is not where it was: an answer would send consumers back.
         return Err(ErrorCode::KafkaStorageError);
     }

@@ -3,26 +3,22 @@
 //! A read that ends at a known boundary lets the next one start there without looking at the file, so that a consumer who
 //! catches up is served without waiting for a disk.
 
-use crate::index::LogId;
-use parking_lot::Mutex;
 use protocol::types::Offset;
-use std::collections::HashMap;
-use std::sync::Arc;
 
 /// Rows in a window at most: 64 MiB of small batches.
 pub(crate) const WINDOW_ROWS: usize = 4096;
-/// Windows kept at most.
-const WINDOWS_MAX: usize = 64;
+/// Windows kept at most, over all logs.
+pub(crate) const WINDOWS_MAX: usize = 64;
 
 /// Known boundaries of a part of one segment, ascending.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Window {
     /// Base offset of a batch and its first byte, from the start of the segment.
     pub(super) rows: Vec<(Offset, u64)>,
 }
 
 impl Window {
-    /// The last known boundary at or below `offset`, when a later one is known too or the window is all there is.
+    /// The last known boundary at or below `offset`.
     pub(super) fn floor(&self, offset: Offset) -> Option<(Offset, u64)> {
         let after = self.rows.partition_point(|(at, _)| *at <= offset);
         self.rows.get(after.checked_sub(1)?).copied()
@@ -51,54 +47,6 @@ impl Window {
         let after = self.rows.partition_point(|(_, position)| *position <= limit);
         let (_, position) = self.rows.get(after.checked_sub(1)?)?;
         (*position > from).then_some(*position)
-    }
-}
-
-/// The windows of all logs that are being read from disk.
-#[derive(Default)]
-pub(crate) struct Boundaries {
-    windows: Mutex<Windows>,
-}
-
-#[derive(Default)]
-struct Windows {
-    by_segment: HashMap<(LogId, Offset), (Arc<Window>, u64)>,
-    clock: u64,
-}
-
-impl Boundaries {
-    pub(super) fn get(&self, log: LogId, segment: Offset) -> Option<Arc<Window>> {
-        let mut windows = self.windows.lock();
-        windows.clock += 1;
-        let now = windows.clock;
-        let (window, used) = windows.by_segment.get_mut(&(log, segment))?;
-        *used = now;
-        Some(window.clone())
-    }
-
-    pub(super) fn put(&self, log: LogId, segment: Offset, window: Arc<Window>) {
-        let mut windows = self.windows.lock();
-        windows.clock += 1;
-        let now = windows.clock;
-        windows.by_segment.insert((log, segment), (window, now));
-        if windows.by_segment.len() > WINDOWS_MAX {
-            let oldest = windows
-                .by_segment
-                .iter()
-                .min_by_key(|(_, (_, used))| *used)
-                .map(|(key, _)| *key);
-            if let Some(oldest) = oldest {
-                windows.by_segment.remove(&oldest);
-            }
-        }
-    }
-
-    /// Drops windows of a log's segments below `below`.
-    pub(crate) fn forget(&self, log: LogId, below: Offset) {
-        self.windows
-            .lock()
-            .by_segment
-            .retain(|(id, base), _| *id != log || *base >= below);
     }
 }
 

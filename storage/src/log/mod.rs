@@ -17,7 +17,7 @@ mod retention;
 mod state;
 mod time;
 
-pub(crate) use boundaries::Boundaries;
+pub(crate) use boundaries::{WINDOWS_MAX, Window};
 pub(crate) use checkpoint::{Frozen, WrittenOut};
 pub(crate) use recover::LogStart;
 pub(crate) use retention::Expired;
@@ -248,17 +248,9 @@ impl Log {
         self.wake_watchers();
     }
 
-    /// Whether recovery found damage below what had been acknowledged.
-    pub(crate) fn is_damaged(&self) -> bool {
+    /// Whether recovery found damage below what had been acknowledged: the log takes no appends, and its end is not to be trusted.
+    pub fn is_damaged(&self) -> bool {
         matches!(self.state.lock().condition, Condition::Damaged(_))
-    }
-
-    /// What recovery found damaged below the durable end, if anything: the log takes no appends, and its end is not to be trusted.
-    pub fn damage(&self) -> Option<String> {
-        match &self.state.lock().condition {
-            Condition::Damaged(what) => Some(what.clone()),
-            _ => None,
-        }
     }
 
     /// Whether a segment write of this log failed and is still being tried.

@@ -111,15 +111,16 @@ impl Log {
             }
             self.view_of(&state, request.offset)
         };
-        let window = self.window_at(&view, request.offset)?;
-        let row = view
-            .row
-            .into_iter()
-            .chain(window.floor(request.offset))
-            .max()
-            .unwrap_or((view.base, 0));
+        // The log's own rows reach from their first one to its end; only below them is the index asked.
+        let window = match view.row {
+            Some(_) => None,
+            None => Some(self.window_at(&view, request.offset)?),
+        };
+        let window = window.as_deref();
+        let floor = || window.and_then(|window| window.floor(request.offset));
+        let row = view.row.or_else(floor).unwrap_or((view.base, 0));
         let found = self.find_batch(&view, row, request.offset)?;
-        let len = self.read_length(&view, &window, found, request)?;
+        let len = self.read_length(&view, window, found, request)?;
         self.slices(&view, found.position, len)
     }
 
@@ -306,7 +307,7 @@ impl Log {
     }
 
     /// How many bytes to return from a batch on.
-    fn read_length(&self, view: &View, window: &Window, first: Found, request: &ReadRequest) -> Result<usize> {
+    fn read_length(&self, view: &View, window: Option<&Window>, first: Found, request: &ReadRequest) -> Result<usize> {
         let available = view.visible.saturating_sub(first.position) as usize;
         if first.bytes > available {
             return Err(self.corrupt(view, first.position, "a batch is longer than its segment"));
@@ -319,7 +320,7 @@ impl Log {
         }
         let first_end = first.position + first.bytes as u64;
         let limit = first.position + request.max_bytes as u64;
-        if let Some(end) = last_boundary(&self.state.lock(), view, Some(window), first_end - 1, limit) {
+        if let Some(end) = last_boundary(&self.state.lock(), view, window, first_end - 1, limit) {
             return Ok((end - first.position) as usize);
         }
         if first.bytes < WALK_BATCH_BYTES {
