@@ -18,3 +18,9 @@ pub mod workload;
 
 pub use harness::{Broker, BrokerBuilder, eventually};
 pub use raw::RawClient;
+
+/// The folder of this crate in the clone that the tests run for. Cargo says so at run time; the path from the build may be that of
+/// another clone with the same build output.
+pub fn crate_dir() -> std::path::PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), Into::into)
+}

@@ -6,8 +6,6 @@
 //! Needs `java`, `javac` and `mvn`. Without them these tests fail, unless `SKIP_JAVA_TESTS=1` says that they may be skipped.
 //! `JAVA_TESTS_AGAINST_KAFKA=1` runs them against Apache Kafka: what fails there is wrong in the test.
 
-use std::path::Path;
-
 use streamhouse_compat_tests::Broker;
 use streamhouse_compat_tests::apache_kafka::ApacheKafka;
 use streamhouse_compat_tests::java::{Java, ToolOutput};
@@ -266,7 +264,7 @@ fn console_producer_and_consumer() {
 fn client_library() {
     let Some(tools) = start() else { return };
     let classes = tempfile::tempdir().expect("a temporary directory");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("java/ClientChecks.java");
+    let source = streamhouse_compat_tests::crate_dir().join("java/ClientChecks.java");
     tools
         .java
         .compile(&source, classes.path())

@@ -24,7 +24,7 @@ fn example(name: &str) -> PathBuf {
         if profile_dir.ends_with("release") {
             build.arg("--release");
         }
-        build.current_dir(env!("CARGO_MANIFEST_DIR"));
+        build.current_dir(streamhouse_compat_tests::crate_dir());
         assert!(build.status().expect("cargo runs").success(), "{name} does not build");
     }
     profile_dir.join("examples").join(name)

@@ -79,7 +79,7 @@ fn without_comment(line: &str) -> &str {
 }
 
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    streamhouse_compat_tests::crate_dir()
         .parent()
         .expect("compat-tests lies in the repository")
         .to_path_buf()
