@@ -121,6 +121,23 @@ impl fmt::Debug for RecordSlice {
     }
 }
 
+/// What a partition remembers of an idempotent producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProducerState {
+    /// Its id.
+    pub producer_id: i64,
+    /// Its newest epoch.
+    pub producer_epoch: i16,
+    /// The last sequence of its last batch.
+    pub last_sequence: i32,
+    /// When its last batch was appended, milliseconds since 1970.
+    pub last_timestamp_ms: i64,
+    /// The epoch of the transaction coordinator that wrote its last marker; −1 without transactions.
+    pub coordinator_epoch: i32,
+    /// Where its open transaction begins.
+    pub current_txn_start_offset: Option<Offset>,
+}
+
 /// An offset found by time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimestampOffset {

@@ -280,6 +280,20 @@ impl Engine {
         self.logs.read().values().filter(|log| log.is_damaged()).count()
     }
 
+    /// Size of the file system that the data directory is on, and what of it is free for us, in bytes. May wait for the disk.
+    pub fn disk_space(&self) -> Result<(u64, u64)> {
+        let dir = &self.shared.config.data_dir;
+        let stat = rustix::fs::statvfs(dir)
+            .map_err(|e| Error::io(format!("measuring the disk of {} failed", dir.display()), e.into()))?;
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        Ok((bytes(stat.f_blocks), bytes(stat.f_bavail)))
+    }
+
+    /// How many changes the index, which has the metadata too, has seen; grows, over restarts as well.
+    pub fn index_sequence(&self) -> Result<u64> {
+        self.shared.index.sequence()
+    }
+
     /// Bytes of tail memory in use.
     pub fn tail_bytes(&self) -> usize {
         self.shared.pool.used()

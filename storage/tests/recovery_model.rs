@@ -1,7 +1,7 @@
-//! A random history of appends, syncs, checkpoints and crashes against a model that remembers every batch.
+//! A random history of appends, syncs, deletions, checkpoints and crashes against a model that remembers every batch.
 //!
 //! After any crash: what had been promised is there, at its offset, byte for byte; offsets have no gaps; nothing that a
-//! reader saw is gone. engine 1, engine 2, engine 3, engine 7, engine 11, engine 12, engine 15 (tests a, b, c, f of the engine's rules).
+//! reader saw is gone; a log starts where deleting records left it (contract 67). engine 1, engine 2, engine 3, engine 7, engine 11, engine 12, engine 15 (tests a, b, c, f of the engine's rules).
 //! `MODEL_SEED` replays one history, `MODEL_ROUNDS` sets how many are run.
 
 mod support;
@@ -29,6 +29,8 @@ struct ModelLog {
     /// Base offset → the batch's bytes behind what appending stamps.
     batches: BTreeMap<i64, Vec<u8>>,
     end: i64,
+    /// Where DeleteRecords moved the start to; it may lie inside a batch.
+    log_start: i64,
     high_watermark: i64,
     written_end: i64,
 }
@@ -136,8 +138,29 @@ impl World {
             );
             model.high_watermark = offsets.high_watermark.0;
             model.written_end = offsets.written_end.0;
-            assert_eq!(offsets.log_end.0, model.end);
+            assert_eq!((offsets.log_start.0, offsets.log_end.0), (model.log_start, model.end));
         }
+    }
+
+    /// Moves a log's start on; durable when it returns.
+    fn delete_records(&mut self) {
+        let partition = self.rng.random_range(0..PARTITIONS);
+        let model = &mut self.model[partition as usize];
+        let before = self.rng.random_range(0..=model.high_watermark);
+        let engine = self.engine.clone().expect("open");
+        let log = engine.log(TOPIC, partition).expect("there");
+        let log_start = log
+            .delete_records(Offset(before))
+            .expect("it is below the high watermark");
+        model.log_start = model.log_start.max(before);
+        assert_eq!(log_start.0, model.log_start);
+        self.log.push(format!("delete p{partition} before {before}"));
+    }
+
+    /// Nothing has its age; what lies below the starts goes.
+    fn retention(&mut self) {
+        self.log.push("retention".into());
+        self.engine().run_retention(1_700_000_000_000);
     }
 
     fn append(&mut self) {
@@ -253,9 +276,10 @@ impl World {
 
     fn check_some(&mut self) {
         let partition = self.rng.random_range(0..PARTITIONS);
-        let end = self.model[partition as usize].high_watermark;
-        if end > 0 {
-            let from = self.rng.random_range(0..end);
+        let model = &self.model[partition as usize];
+        let (start, end) = (model.log_start, model.high_watermark);
+        if end > start {
+            let from = self.rng.random_range(start..end);
             let max_bytes = [1, 500, 20_000, 2_000_000][self.rng.random_range(0..4)];
             self.check_content(partition, from, max_bytes);
         }
@@ -314,21 +338,27 @@ impl World {
                 offsets.high_watermark, offsets.log_end,
                 "everything that was accepted is durable"
             );
+            assert_eq!(
+                offsets.log_start.0, model.log_start,
+                "p{partition}: its start was durable"
+            );
             model.end = offsets.log_end.0;
             model.batches.retain(|base, _| *base < offsets.log_end.0);
             model.high_watermark = offsets.high_watermark.0;
             model.written_end = offsets.written_end.0;
         }
         for partition in 0..PARTITIONS {
-            self.check_content(partition, 0, 1 << 20);
+            self.check_content(partition, self.model[partition as usize].log_start, 1 << 20);
         }
     }
 
     fn run(&mut self, steps: u32) {
         for _ in 0..steps {
             match self.rng.random_range(0..100) {
-                0..55 => self.append(),
-                55..88 => self.step(),
+                0..52 => self.append(),
+                52..55 => self.delete_records(),
+                55..86 => self.step(),
+                86..88 => self.retention(),
                 88..95 => self.check_some(),
                 95..97 => {
                     let at = self.disk.operation_count() + self.rng.random_range(0..30);

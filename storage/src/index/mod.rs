@@ -132,6 +132,11 @@ impl Index {
         }
     }
 
+    /// The number of the last change.
+    pub(crate) fn sequence(&self) -> Result<u64> {
+        Ok(self.db()?.latest_sequence_number())
+    }
+
     /// The value of any row; for the metadata store.
     pub(crate) fn get(&self, cf: Cf, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let db = self.db()?;
@@ -170,6 +175,17 @@ impl Index {
             Ok(())
         })?;
         Ok(marks)
+    }
+
+    /// One log's mark.
+    pub(crate) fn mark(&self, log: LogId) -> Result<Option<Mark>> {
+        let key = log.key();
+        let Some(value) = self.get(Cf::Marks, &key)? else {
+            return Ok(None);
+        };
+        Mark::decode(&value)
+            .map(Some)
+            .map_err(|e| self.corrupt(Cf::Marks, &key, e))
     }
 
     /// Every log's segments, each sorted by base offset.

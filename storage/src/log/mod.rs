@@ -7,6 +7,7 @@
 mod append;
 mod boundaries;
 mod checkpoint;
+mod delete_records;
 mod epochs;
 mod io;
 mod producers;
@@ -22,7 +23,7 @@ pub(crate) use checkpoint::{Frozen, WrittenOut};
 pub(crate) use recover::LogStart;
 pub(crate) use retention::Expired;
 
-use crate::api_types::{Acks, EpochEnd, LogOffsets};
+use crate::api_types::{Acks, EpochEnd, LogOffsets, ProducerState};
 use crate::config::LogConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::LogId;
@@ -230,6 +231,13 @@ impl Log {
     /// How many idempotent producers the partition remembers.
     pub fn producers(&self) -> usize {
         self.state.lock().producers.len()
+    }
+
+    /// What the partition remembers of each idempotent producer, by producer id.
+    pub fn producer_states(&self) -> Vec<ProducerState> {
+        let mut states = self.state.lock().producers.states();
+        states.sort_unstable_by_key(|state| state.producer_id);
+        states
     }
 
     /// Ends the log: waiters fail, appends are refused, nothing more is written.

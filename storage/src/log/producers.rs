@@ -1,5 +1,6 @@
 //! What a partition remembers of idempotent producers (contract 38–44). Pure: checked and updated under the log's lock.
 
+use crate::api_types::ProducerState;
 use crate::index::{ProducerBatch, ProducerRow};
 use protocol::batch::BatchHeader;
 use protocol::types::Offset;
@@ -155,6 +156,19 @@ impl Producers {
     /// How many are known.
     pub(super) fn len(&self) -> usize {
         self.by_id.len()
+    }
+
+    /// What is known of each, in no particular order.
+    pub(super) fn states(&self) -> Vec<ProducerState> {
+        let state = |(id, producer): (&i64, &Producer)| ProducerState {
+            producer_id: *id,
+            producer_epoch: producer.epoch,
+            last_sequence: producer.last().map_or(-1, |batch| batch.last_sequence),
+            last_timestamp_ms: producer.last_timestamp_ms,
+            coordinator_epoch: -1,
+            current_txn_start_offset: None,
+        };
+        self.by_id.iter().map(state).collect()
     }
 
     /// Takes what changed since the last call: rows to write, `None` to delete.

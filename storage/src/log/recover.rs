@@ -50,13 +50,16 @@ impl Log {
     ) -> Result<(Arc<Log>, Option<Cut>)> {
         let mut overlays = overlays_of(&start.entries);
         let mut state = initial_state(shared, config, start);
-        if start.entries.is_empty() && !start.scan && !has_unmarked_data(shared, id, start)? {
+        let files = segment_files(shared, id, start)?;
+        remove_leftovers(shared, id, &state, &files);
+        if start.entries.is_empty() && !start.scan && !has_unmarked_data(shared, id, start, &files)? {
+            keep_log_start(&mut state, id, batch);
             state.keep_epoch();
             return Ok((Log::with_state(shared.clone(), id, state), None));
         }
         let mut at = start.mark.map_or(0, |mark| mark.scan_position);
         if start.mark.is_none()
-            && let Some(first) = first_segment(shared, id, &overlays)?
+            && let Some(first) = files.iter().chain(overlays.keys()).min().copied()
         {
             state = LogState::new(state.config, shared.leader_epoch, first);
         }
@@ -77,6 +80,7 @@ impl Log {
             // Rows never describe what is not there (engine rule 14).
             batch.delete_rows_from(id, state.next_offset);
         }
+        keep_log_start(&mut state, id, batch);
         state.keep_epoch();
         let log = Log::with_state(shared.clone(), id, state);
         if cut.is_some() || discarded {
@@ -100,25 +104,69 @@ impl Log {
     }
 }
 
-/// Whether segment files hold more than the mark says: writes of which the journal lost the note. They are accepted or made
-/// zero now, or they would come back in a later recovery (engine rule 11).
-fn has_unmarked_data(shared: &Arc<Shared>, id: LogId, start: &LogStart) -> Result<bool> {
+/// The base offsets of the segment files that there are.
+fn segment_files(shared: &Arc<Shared>, id: LogId, start: &LogStart) -> Result<Vec<Offset>> {
     if !start.has_files {
-        return Ok(false);
+        return Ok(Vec::new());
     }
     let dir = log_dir(id);
-    let io = |source| Error::io(format!("looking at {} failed", dir.display()), source);
+    let names = shared
+        .disk
+        .list(&dir)
+        .map_err(|source| Error::io(format!("listing {} failed", dir.display()), source))?;
+    Ok(names.iter().filter_map(|name| parse_segment_name(name)).collect())
+}
+
+/// Removes files of segments that the log let go: their rows went with the mark that moved its start on, and the run before did not get
+/// to the files.
+fn remove_leftovers(shared: &Arc<Shared>, id: LogId, state: &LogState, files: &[Offset]) {
+    let first = state.segments.first().expect("a log has an active segment").base;
+    if state.mark.is_none() || first > state.log_start {
+        return;
+    }
+    for base in files.iter().filter(|base| **base < first) {
+        let path = segment_path(id, *base);
+        match shared.disk.remove(&path) {
+            Ok(()) => tracing::info!(path = %path.display(), "removed a segment below the log's start"),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "removing a segment below the log's start failed")
+            }
+        }
+    }
+}
+
+/// A power cut can take records back that only the page cache had (`durability = "page-cache"`), and with them offsets below a start
+/// that was moved over them. The log then starts where it ends: what is appended next has to be visible.
+fn keep_log_start(state: &mut LogState, id: LogId, batch: &mut IndexBatch) {
+    if state.log_start <= state.next_offset {
+        return;
+    }
+    tracing::warn!(log = %id, log_start = %state.log_start, log_end = %state.next_offset, "the records up to the log's start were lost");
+    state.log_start = state.next_offset;
+    if let (Condition::Open, Some(mark)) = (&state.condition, state.mark.as_mut()) {
+        mark.log_start = state.log_start;
+        batch.put_mark(id, mark);
+    }
+}
+
+/// Whether segment files hold more than the mark says: writes of which the journal lost the note. They are accepted or made
+/// zero now, or they would come back in a later recovery (engine rule 11).
+fn has_unmarked_data(shared: &Arc<Shared>, id: LogId, start: &LogStart, files: &[Offset]) -> Result<bool> {
     let (active, synced) = start
         .mark
         .map_or((Offset(0), 0), |mark| (mark.segment_base, mark.synced_position));
-    let names = shared.disk.list(&dir).map_err(io)?;
-    let bases = || names.iter().filter_map(|name| parse_segment_name(name));
-    if bases().any(|base| base > active) {
+    if files.iter().any(|base| *base > active) {
         return Ok(true);
     }
-    if !bases().any(|base| base == active) {
+    if !files.contains(&active) {
         return Ok(false);
     }
+    let io = |source| {
+        Error::io(
+            format!("looking at the segment of {id} at offset {active} failed"),
+            source,
+        )
+    };
     let file = shared
         .disk
         .open(&segment_path(id, active), OpenMode::Read)
@@ -198,10 +246,8 @@ fn initial_state(shared: &Arc<Shared>, config: LogConfig, start: &LogStart) -> L
     let position = LogPosition(mark.synced_position);
     state.mark = Some(mark);
     state.log_start = mark.log_start;
-    let sealed = start
-        .segments
-        .iter()
-        .filter(|(base, row)| *base < mark.segment_base && row.end_offset > mark.log_start);
+    // Some may lie below the log's start: rows go together with their segments, so that the next retention pass finds them.
+    let sealed = start.segments.iter().filter(|(base, _)| *base < mark.segment_base);
     state.segments = sealed.map(|(base, row)| Segment::from_row(*base, row)).collect();
     let mut active = Segment::new(mark.segment_base, LogPosition(0));
     active.bytes = mark.synced_position;
@@ -224,19 +270,4 @@ fn initial_state(shared: &Arc<Shared>, config: LogConfig, start: &LogStart) -> L
         state.rows_saved = 1;
     }
     state
-}
-
-/// The lowest segment that there is, for a log without a mark.
-fn first_segment(
-    shared: &Arc<Shared>,
-    id: LogId,
-    overlays: &BTreeMap<Offset, BTreeMap<u64, Bytes>>,
-) -> Result<Option<Offset>> {
-    let dir = log_dir(id);
-    let names = shared
-        .disk
-        .list(&dir)
-        .map_err(|source| Error::io(format!("listing {} failed", dir.display()), source))?;
-    let files = names.iter().filter_map(|name| parse_segment_name(name));
-    Ok(files.chain(overlays.keys().copied()).min())
 }

@@ -1,10 +1,8 @@
-//! Which segments of a log have had their time (contract 101), and letting go of them.
+//! Which segments of a log have had their time (contract 101), or lie below its start (contract 67), and letting go of them.
 
 use super::Log;
 use super::state::{Condition, LogState};
 use crate::error::Result;
-use crate::index::IndexBatch;
-use crate::segments::segment_path;
 use protocol::types::Offset;
 
 /// What a retention pass over one log found.
@@ -18,13 +16,14 @@ pub(crate) enum Expired {
 }
 
 impl Log {
-    /// Decides what is past its retention. An expired active segment is sealed first. Never past the high watermark.
+    /// Decides what is past its retention or below the log's start. An active segment of which nothing is to stay is sealed first.
+    /// Never past the high watermark.
     pub(crate) fn find_expired(&self, now_ms: i64) -> Expired {
         let mut state = self.state.lock();
-        if state.condition != Condition::Open || !state.config.delete_policy {
+        if state.condition != Condition::Open {
             return Expired::Nothing;
         }
-        let cutoff = if state.config.retention_ms < 0 {
+        let cutoff = if state.config.retention_ms < 0 || !state.config.delete_policy {
             i64::MIN
         } else {
             now_ms.saturating_sub(state.config.retention_ms)
@@ -35,7 +34,8 @@ impl Log {
         } else {
             active.first_append_ms
         };
-        if active.bytes > 0 && age_ms < cutoff && !state.has_unsynced() {
+        let over = age_ms < cutoff || active.end_offset <= state.log_start;
+        if active.bytes > 0 && over && !state.has_unsynced() {
             state.roll(&self.shared.pool);
             let queue = self.want_sync(&mut state);
             drop(state);
@@ -61,45 +61,11 @@ impl Log {
         }
     }
 
-    /// Removes all segments below `below`: first the new log start becomes durable, then readers lose sight of them, then the files go.
-    /// The caller holds the lock for marks.
+    /// Removes all segments below `below`, the end of a segment. The caller holds the lock for marks.
     pub(crate) fn remove_below(&self, below: Offset) -> Result<usize> {
-        let mut batch = IndexBatch::new();
-        {
-            let state = self.state.lock();
-            let Some(mut mark) = state.mark else { return Ok(0) };
-            mark.log_start = mark.log_start.max(below);
-            batch.put_mark(self.id, &mark);
-            batch.delete_rows_below(self.id, below);
-        }
-        self.shared.index.write(batch, true)?;
-        let gone: Vec<Offset> = {
-            let mut state = self.state.lock();
-            state.log_start = state.log_start.max(below);
-            if let Some(mark) = state.mark.as_mut() {
-                mark.log_start = mark.log_start.max(below);
-            }
-            let count = state.segments.partition_point(|s| s.base < below);
-            let gone = state.segments.drain(..count).map(|s| s.base).collect();
-            let rows = state
-                .rows
-                .partition_point(|row| row.offset < below)
-                .min(state.rows_saved);
-            state.rows.drain(..rows);
-            state.rows_saved -= rows;
-            gone
-        };
-        self.shared.read_files.forget(self.id, below);
-        self.shared.boundaries.forget(self.id, below);
-        for base in &gone {
-            let path = segment_path(self.id, *base);
-            if let Err(error) = self.shared.disk.remove(&path) {
-                tracing::warn!(path = %path.display(), %error, "removing a segment past its retention failed; its space stays in use");
-            }
-        }
-        metrics::counter!("streamhouse_retention_segments_total").increment(gone.len() as u64);
-        self.wake_watchers();
-        Ok(gone.len())
+        let removed = self.advance_log_start(below)?;
+        metrics::counter!("streamhouse_retention_segments_total").increment(removed as u64);
+        Ok(removed)
     }
 
     /// Forgets idempotent producers of which nothing was heard since `before_ms` (contract 43).
@@ -108,10 +74,15 @@ impl Log {
     }
 }
 
-/// How many segments, from the oldest, are past time or size. Size: the oldest goes while the rest is at least the limit.
+/// How many segments, from the oldest, are below the log's start or past time or size. Size: the oldest goes while the rest is at
+/// least the limit.
 fn expired_count(state: &LogState, cutoff_ms: i64) -> usize {
     let mut rest = state.size_bytes();
-    let limit = state.config.retention_bytes;
+    let limit = if state.config.delete_policy {
+        state.config.retention_bytes
+    } else {
+        -1
+    };
     let mut count = 0;
     for segment in &state.segments {
         let age_ms = if segment.max_timestamp >= 0 {
@@ -121,7 +92,8 @@ fn expired_count(state: &LogState, cutoff_ms: i64) -> usize {
         };
         let too_old = age_ms < cutoff_ms;
         let too_much = limit >= 0 && rest.saturating_sub(segment.bytes) >= limit.cast_unsigned();
-        if !segment.sealed || !(too_old || too_much) {
+        let deleted = segment.end_offset <= state.log_start;
+        if !segment.sealed || !(too_old || too_much || deleted) {
             break;
         }
         rest -= segment.bytes;

@@ -1,18 +1,42 @@
 //! Reading by time: the first record at or after a timestamp, and the record with the largest one (contract 58, 59).
 
 use super::Log;
+use super::state::LogState;
 use crate::api_types::{ReadRequest, RecordSlice, TimestampOffset};
 use crate::error::{Error, ErrorKind, Result};
 use protocol::batch::{BatchHeader, HEADER_BYTES};
 use protocol::compression::DecompressLimits;
-use protocol::records::first_at_or_after;
+use protocol::records::{RecordsError, first_at_or_after, walk as walk_records};
 use protocol::types::Offset;
+use std::ops::ControlFlow;
 
 /// Looks at a batch; stops the walk when it returns something.
 type Visit<'a, R> = &'a mut dyn FnMut(&BatchHeader, &[u8]) -> Result<Option<R>>;
 
 /// Bytes read at once while walking batches.
 const WALK_BYTES: usize = 1 << 20;
+
+/// The largest timestamp of a segment, with the batch that brought it, and the part of the segment that can be read.
+struct Peak {
+    from: Offset,
+    end: Offset,
+    timestamp: i64,
+    offset: Offset,
+}
+
+fn peaks(state: &LogState) -> Vec<Peak> {
+    let left = state
+        .segments
+        .iter()
+        .filter(|s| s.bytes > 0 && s.end_offset > state.log_start);
+    left.map(|s| Peak {
+        from: s.base.max(state.log_start),
+        end: s.end_offset,
+        timestamp: s.max_timestamp,
+        offset: s.max_timestamp_offset,
+    })
+    .collect()
+}
 
 impl Log {
     /// First record below the high watermark with a timestamp of at least `timestamp_ms` (contract 59). Blocks.
@@ -25,34 +49,58 @@ impl Log {
 
     /// The first record that has the largest timestamp below the high watermark. Blocks.
     pub fn max_timestamp(&self) -> Result<Option<TimestampOffset>> {
-        let (best, end) = {
+        let (mut peaks, end) = {
             let state = self.state.lock();
-            let end = self.high_watermark(&state);
-            let best = state
-                .segments
-                .iter()
-                .filter(|s| s.bytes > 0)
-                .max_by_key(|s| (s.max_timestamp, -s.base.0));
-            (best.map(|s| (s.base, s.max_timestamp, s.max_timestamp_offset)), end)
+            (peaks(&state), self.high_watermark(&state))
         };
-        let Some((base, timestamp, offset)) = best else {
+        // What was deleted of the first segment may have been its maximum: look at what is left.
+        if let Some(first) = peaks.first_mut()
+            && first.offset < first.from
+        {
+            first.timestamp = self.largest_timestamp(first.from, first.end)?.unwrap_or(i64::MIN);
+            first.offset = first.from;
+        }
+        let Some(best) = peaks.iter().max_by_key(|peak| (peak.timestamp, -peak.from.0)) else {
             return Ok(None);
         };
-        if offset < end {
-            let from = offset.max(self.offsets().log_start);
-            return self.first_record(from, timestamp);
+        if best.offset < end {
+            return self.first_record(best.offset, best.timestamp);
         }
         // The newest maximum is not durable yet: look at what is.
-        let mut max = i64::MIN;
-        self.walk(base, &mut |header, _| {
-            max = max.max(header.max_timestamp);
-            Ok(None::<()>)
-        })?;
-        if max == i64::MIN {
-            Ok(None)
-        } else {
-            self.first_record(base, max)
+        match self.largest_timestamp(best.from, end)? {
+            Some(largest) => self.first_record(best.from, largest),
+            None => Ok(None),
         }
+    }
+
+    /// The largest timestamp of visible records from `from` on, up to the batch that reaches `end`; reads them.
+    fn largest_timestamp(&self, from: Offset, end: Offset) -> Result<Option<i64>> {
+        let limits = DecompressLimits::default();
+        let mut largest = None;
+        self.walk(from, &mut |header, batch| {
+            if header.base_offset >= end {
+                return Ok(Some(()));
+            }
+            if header.base_offset >= from || header.is_log_append_time() {
+                largest = largest.max(Some(header.max_timestamp));
+                return Ok(None);
+            }
+            let body = batch.get(HEADER_BYTES..).unwrap_or_default();
+            let walked = walk_records(header, body, &limits, |meta| {
+                if header.base_offset + i64::from(meta.offset_delta) >= from {
+                    largest = largest.max(Some(meta.timestamp(header)));
+                }
+                ControlFlow::Continue(())
+            });
+            walked.map(|_| None).map_err(|error| self.unreadable(header, &error))
+        })?;
+        Ok(largest)
+    }
+
+    fn unreadable(&self, header: &BatchHeader, error: &RecordsError) -> Error {
+        Error::new(ErrorKind::Corrupt, format!("a stored batch cannot be read: {error}"))
+            .with_log(self.id.topic_id, self.id.partition)
+            .with_offset(header.base_offset)
     }
 
     /// Where to start looking for a timestamp: a batch at or before the first one that can hold it.
@@ -62,7 +110,7 @@ impl Log {
             let Some(segment) = state
                 .segments
                 .iter()
-                .find(|s| s.bytes > 0 && s.max_timestamp >= timestamp_ms)
+                .find(|s| s.bytes > 0 && s.end_offset > state.log_start && s.max_timestamp >= timestamp_ms)
             else {
                 return Ok(None);
             };
@@ -90,11 +138,8 @@ impl Log {
     fn first_record(&self, from: Offset, target_ms: i64) -> Result<Option<TimestampOffset>> {
         let limits = DecompressLimits::default();
         self.walk(from, &mut |header, batch| {
-            let found = first_at_or_after(batch, header, target_ms, from, &limits).map_err(|error| {
-                Error::new(ErrorKind::Corrupt, format!("a stored batch cannot be read: {error}"))
-                    .with_log(self.id.topic_id, self.id.partition)
-                    .with_offset(header.base_offset)
-            })?;
+            let found = first_at_or_after(batch, header, target_ms, from, &limits)
+                .map_err(|error| self.unreadable(header, &error))?;
             Ok(found.map(|found| TimestampOffset {
                 timestamp: found.timestamp,
                 offset: found.offset,

@@ -27,10 +27,31 @@ pub struct TopicRecord {
     pub configs: BTreeMap<String, String>,
 }
 
+/// A kind of resource that has configs of its own, besides topics and brokers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ConfigKind {
+    /// A consumer group, by id; it need not exist.
+    Group,
+    /// A client metrics subscription, by name.
+    ClientMetrics,
+}
+
+/// The levels that the cluster's features were finalized at (KIP-584).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FinalizedFeatures {
+    /// Grows with each change (contract 14).
+    pub epoch: i64,
+    /// By feature name.
+    pub levels: BTreeMap<String, i16>,
+}
+
 /// Durable facts of a broker or a cluster. RocksDB is the first implementation, a shared store the planned second.
 pub trait MetadataStore: Send + Sync {
     /// The cluster's id: 22 characters of URL-safe base64, made once.
     fn cluster_id(&self) -> String;
+
+    /// The bytes of the cluster's id: the data directory is made with it, so that it names the directory as well.
+    fn directory_id(&self) -> TopicId;
 
     /// All live topics, in no particular order.
     fn topics(&self) -> Result<Vec<TopicRecord>>;
@@ -49,6 +70,18 @@ pub trait MetadataStore: Send + Sync {
 
     /// Replaces the dynamic configs of one resource name.
     fn set_broker_configs(&self, resource: &str, configs: &BTreeMap<String, String>) -> Result<()>;
+
+    /// Configs of all resources of a kind that have any, by resource name.
+    fn resource_configs(&self, kind: ConfigKind) -> Result<BTreeMap<String, BTreeMap<String, String>>>;
+
+    /// Replaces the configs of one resource.
+    fn set_resource_configs(&self, kind: ConfigKind, name: &str, configs: &BTreeMap<String, String>) -> Result<()>;
+
+    /// The finalized features; `None` until they are set for the first time.
+    fn features(&self) -> Result<Option<FinalizedFeatures>>;
+
+    /// Replaces the levels of all features. The epoch is one more than before, 0 the first time.
+    fn set_features(&self, levels: &BTreeMap<String, i16>) -> Result<FinalizedFeatures>;
 
     /// A fresh block of producer ids, never handed out before or again, restarts included (contract 89).
     fn allocate_producer_ids(&self, count: i64) -> Result<Range<i64>>;

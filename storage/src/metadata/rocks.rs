@@ -4,7 +4,7 @@
 //! counts or config values; those are the broker's. Keys are words (`topic/` and the id, …); values start with a
 //! version byte, followed by JSON, or by a big-endian number. `storage/FORMAT.md` has the table.
 
-use super::{MetadataStore, TopicRecord};
+use super::{ConfigKind, FinalizedFeatures, MetadataStore, TopicRecord};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Cf, Index, IndexBatch, rows};
 use parking_lot::Mutex;
@@ -25,8 +25,21 @@ const CLUSTER_ID_KEY: &[u8] = b"cluster_id";
 const TOPIC_PREFIX: &[u8] = b"topic/";
 const TOMBSTONE_PREFIX: &[u8] = b"tombstone/";
 const BROKER_CONFIG_PREFIX: &[u8] = b"broker_config/";
+const GROUP_CONFIG_PREFIX: &[u8] = b"group_config/";
+const CLIENT_METRICS_CONFIG_PREFIX: &[u8] = b"client_metrics_config/";
+const FEATURES_KEY: &[u8] = b"features";
 const NEXT_PRODUCER_ID_KEY: &[u8] = b"next_producer_id";
 const NEXT_LEADER_EPOCH_KEY: &[u8] = b"next_leader_epoch";
+
+/// Configs by resource name.
+type ConfigsByName = BTreeMap<String, BTreeMap<String, String>>;
+
+const fn prefix_of(kind: ConfigKind) -> &'static [u8] {
+    match kind {
+        ConfigKind::Group => GROUP_CONFIG_PREFIX,
+        ConfigKind::ClientMetrics => CLIENT_METRICS_CONFIG_PREFIX,
+    }
+}
 
 /// The metadata store of one data directory.
 pub(crate) struct RocksMetadata {
@@ -41,7 +54,9 @@ struct State {
     topics: HashMap<TopicId, TopicRecord>,
     ids_by_name: HashMap<String, TopicId>,
     tombstones: BTreeSet<TopicId>,
-    broker_configs: BTreeMap<String, BTreeMap<String, String>>,
+    broker_configs: ConfigsByName,
+    resource_configs: BTreeMap<ConfigKind, ConfigsByName>,
+    features: Option<FinalizedFeatures>,
     next_producer_id: u64,
     next_leader_epoch: u64,
     /// What a failed write concerned, as it was before. RocksDB may have logged such a write although it failed, and
@@ -129,6 +144,10 @@ impl MetadataStore for RocksMetadata {
         self.cluster_id.to_string()
     }
 
+    fn directory_id(&self) -> TopicId {
+        self.cluster_id
+    }
+
     fn topics(&self) -> Result<Vec<TopicRecord>> {
         Ok(self.state.lock().topics.values().cloned().collect())
     }
@@ -204,19 +223,44 @@ impl MetadataStore for RocksMetadata {
 
     fn set_broker_configs(&self, resource: &str, configs: &BTreeMap<String, String>) -> Result<()> {
         let mut state = self.state.lock();
-        let key = key_of(BROKER_CONFIG_PREFIX, resource.as_bytes());
-        let value = if configs.is_empty() {
-            None
-        } else {
-            Some(encode_json(configs)?)
-        };
-        self.write(&mut state, Rows::from([(key, value)]))?;
-        if configs.is_empty() {
-            state.broker_configs.remove(resource);
-        } else {
-            state.broker_configs.insert(resource.to_owned(), configs.clone());
-        }
+        self.write(&mut state, configs_row(BROKER_CONFIG_PREFIX, resource, configs)?)?;
+        replace_configs(&mut state.broker_configs, resource, configs);
         Ok(())
+    }
+
+    fn resource_configs(&self, kind: ConfigKind) -> Result<ConfigsByName> {
+        Ok(self
+            .state
+            .lock()
+            .resource_configs
+            .get(&kind)
+            .cloned()
+            .unwrap_or_default())
+    }
+
+    fn set_resource_configs(&self, kind: ConfigKind, name: &str, configs: &BTreeMap<String, String>) -> Result<()> {
+        let mut state = self.state.lock();
+        self.write(&mut state, configs_row(prefix_of(kind), name, configs)?)?;
+        replace_configs(state.resource_configs.entry(kind).or_default(), name, configs);
+        Ok(())
+    }
+
+    fn features(&self) -> Result<Option<FinalizedFeatures>> {
+        Ok(self.state.lock().features.clone())
+    }
+
+    fn set_features(&self, levels: &BTreeMap<String, i16>) -> Result<FinalizedFeatures> {
+        let mut state = self.state.lock();
+        let features = FinalizedFeatures {
+            epoch: state.features.as_ref().map_or(0, |before| before.epoch + 1),
+            levels: levels.clone(),
+        };
+        self.write(
+            &mut state,
+            Rows::from([(FEATURES_KEY.to_vec(), Some(encode_json(&features)?))]),
+        )?;
+        state.features = Some(features.clone());
+        Ok(features)
     }
 
     fn allocate_producer_ids(&self, count: i64) -> Result<Range<i64>> {
@@ -237,7 +281,9 @@ impl State {
             topics: HashMap::new(),
             ids_by_name: HashMap::new(),
             tombstones: BTreeSet::new(),
-            broker_configs: BTreeMap::new(),
+            broker_configs: load_configs(index, BROKER_CONFIG_PREFIX)?,
+            resource_configs: BTreeMap::new(),
+            features: None,
             next_producer_id: load_counter(index, NEXT_PRODUCER_ID_KEY)?,
             next_leader_epoch: load_counter(index, NEXT_LEADER_EPOCH_KEY)?,
             undo: Rows::new(),
@@ -259,16 +305,44 @@ impl State {
                 _ => return Err(bad_row(&key, "it is no tombstone")),
             };
         }
-        for (key, value) in index.rows_with_prefix(Cf::Metadata, BROKER_CONFIG_PREFIX)? {
-            let resource = key
-                .strip_prefix(BROKER_CONFIG_PREFIX)
-                .and_then(|name| std::str::from_utf8(name).ok());
-            let resource = resource.ok_or_else(|| bad_row(&key, "its name is not UTF-8"))?;
+        for kind in [ConfigKind::Group, ConfigKind::ClientMetrics] {
             state
-                .broker_configs
-                .insert(resource.to_owned(), decode_json(&key, &value)?);
+                .resource_configs
+                .insert(kind, load_configs(index, prefix_of(kind))?);
+        }
+        if let Some(value) = index.get(Cf::Metadata, FEATURES_KEY)? {
+            state.features = Some(decode_json(FEATURES_KEY, &value)?);
         }
         Ok(state)
+    }
+}
+
+/// All config rows with that prefix.
+fn load_configs(index: &Index, prefix: &[u8]) -> Result<ConfigsByName> {
+    let mut configs = ConfigsByName::new();
+    for (key, value) in index.rows_with_prefix(Cf::Metadata, prefix)? {
+        let name = key.strip_prefix(prefix).and_then(|name| std::str::from_utf8(name).ok());
+        let name = name.ok_or_else(|| bad_row(&key, "its name is not UTF-8"))?;
+        configs.insert(name.to_owned(), decode_json(&key, &value)?);
+    }
+    Ok(configs)
+}
+
+/// The row of a resource's configs; none when nothing is set.
+fn configs_row(prefix: &[u8], name: &str, configs: &BTreeMap<String, String>) -> Result<Rows> {
+    let value = if configs.is_empty() {
+        None
+    } else {
+        Some(encode_json(configs)?)
+    };
+    Ok(Rows::from([(key_of(prefix, name.as_bytes()), value)]))
+}
+
+fn replace_configs(all: &mut ConfigsByName, name: &str, configs: &BTreeMap<String, String>) {
+    if configs.is_empty() {
+        all.remove(name);
+    } else {
+        all.insert(name.to_owned(), configs.clone());
     }
 }
 

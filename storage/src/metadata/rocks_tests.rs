@@ -188,6 +188,62 @@ fn broker_configs_survive_a_reopen() {
     );
 }
 
+#[test]
+fn configs_of_groups_and_client_metrics_survive_a_reopen() {
+    let (dir, store) = new();
+    let configs = BTreeMap::from([("k".to_owned(), "v".to_owned())]);
+    for kind in [ConfigKind::Group, ConfigKind::ClientMetrics] {
+        // Any text may be an id, that of another kind included.
+        for name in ["a", "", "b/ä", "gone"] {
+            store
+                .set_resource_configs(kind, name, &configs)
+                .expect("they can be set");
+        }
+        store
+            .set_resource_configs(kind, "gone", &BTreeMap::new())
+            .expect("they can be removed");
+    }
+    store
+        .set_resource_configs(ConfigKind::Group, "a", &BTreeMap::new())
+        .expect("they can be removed");
+    let mut store = store;
+    for _ in 0..2 {
+        store = reopen(&dir, store);
+        let names = |kind| {
+            let all = store.resource_configs(kind).expect("they can be read");
+            assert!(all.values().all(|found| *found == configs));
+            all.into_keys().collect::<Vec<_>>()
+        };
+        assert_eq!(names(ConfigKind::Group), ["", "b/ä"]);
+        assert_eq!(names(ConfigKind::ClientMetrics), ["", "a", "b/ä"]);
+        assert!(store.broker_configs().expect("they can be read").is_empty());
+    }
+}
+
+// contract 14
+#[test]
+fn the_features_epoch_grows_with_each_change_and_survives_a_reopen() {
+    let (dir, mut store) = new();
+    assert_eq!(store.features().expect("they can be read"), None);
+    for (epoch, level) in [(0, 1), (1, 0), (2, 1), (3, 1)] {
+        let levels = BTreeMap::from([("group.version".to_owned(), level)]);
+        let expected = FinalizedFeatures {
+            epoch,
+            levels: levels.clone(),
+        };
+        assert_eq!(store.set_features(&levels).expect("they can be set"), expected);
+        store = reopen(&dir, store);
+        assert_eq!(store.features().expect("they can be read"), Some(expected));
+    }
+    store.index.refuse_writes_once();
+    assert_eq!(kind(store.set_features(&BTreeMap::new())), ErrorKind::NoSpace);
+    assert_eq!(
+        store.features().expect("they can be read").map(|found| found.epoch),
+        Some(3),
+        "a failed change changes nothing"
+    );
+}
+
 // contract 89
 #[test]
 fn producer_ids_are_given_out_once() {
@@ -226,6 +282,14 @@ fn golden_rows() {
     store
         .set_broker_configs("0", &BTreeMap::from([("k".to_owned(), "v".to_owned())]))
         .expect("they can be set");
+    for kind in [ConfigKind::Group, ConfigKind::ClientMetrics] {
+        store
+            .set_resource_configs(kind, "n", &BTreeMap::from([("k".to_owned(), "v".to_owned())]))
+            .expect("they can be set");
+    }
+    store
+        .set_features(&BTreeMap::from([("group.version".to_owned(), 1)]))
+        .expect("they can be set");
     store.allocate_producer_ids(256).expect("there are some");
     store.next_leader_epoch().expect("there is one");
     let rows = store
@@ -242,6 +306,9 @@ fn golden_rows() {
         text,
         [
             ("broker_config/0", r#"\x01{\"k\":\"v\"}"#),
+            ("client_metrics_config/n", r#"\x01{\"k\":\"v\"}"#),
+            ("features", r#"\x01{\"epoch\":0,\"levels\":{\"group.version\":1}}"#),
+            ("group_config/n", r#"\x01{\"k\":\"v\"}"#),
             ("next_leader_epoch", r"\x01\x00\x00\x00\x00\x00\x00\x00\x01"),
             ("next_producer_id", r"\x01\x00\x00\x00\x00\x00\x00\x01\x00"),
             (
@@ -273,6 +340,9 @@ fn rows_that_cannot_be_read_are_named() {
         (b"tombstone/short".to_vec(), vec![1]),
         (key_of(TOMBSTONE_PREFIX, &[1; 16]), vec![2]),
         (key_of(BROKER_CONFIG_PREFIX, &[0xff]), vec![1, b'{', b'}']),
+        (key_of(GROUP_CONFIG_PREFIX, &[0xff]), vec![1, b'{', b'}']),
+        (key_of(CLIENT_METRICS_CONFIG_PREFIX, b"a"), vec![2, b'{', b'}']),
+        (FEATURES_KEY.to_vec(), vec![1, b'{', b'}']),
         (NEXT_PRODUCER_ID_KEY.to_vec(), vec![1, 0]),
         (NEXT_LEADER_EPOCH_KEY.to_vec(), vec![3; 9]),
     ];

@@ -7,6 +7,7 @@ mod support;
 mod alternating;
 mod checkpoints;
 mod damage;
+mod delete_records;
 mod embedded;
 mod faults;
 mod many;

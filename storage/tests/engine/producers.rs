@@ -2,7 +2,7 @@
 
 use crate::support::batches::{Batch, NOW_MS, read_all};
 use crate::support::harness::{Crash, Sim};
-use streamhouse_storage::{Acks, Appended, ErrorKind, LogConfig, Result, Step};
+use streamhouse_storage::{Acks, Appended, ErrorKind, LogConfig, ProducerState, Result, Step};
 
 const PRODUCER: i64 = 4711;
 
@@ -60,6 +60,16 @@ fn check_state(sim: &Sim, base: i64, what: &str) {
         "{what}: nothing was appended"
     );
     assert_eq!(sim.log(0).producers(), 1);
+    let states = sim.log(0).producer_states();
+    let expected = ProducerState {
+        producer_id: PRODUCER,
+        producer_epoch: 3,
+        last_sequence: 13,
+        last_timestamp_ms: NOW_MS,
+        coordinator_epoch: -1,
+        current_txn_start_offset: None,
+    };
+    assert_eq!(states, [expected], "{what}");
 }
 
 fn seven(sim: &Sim) {
