@@ -6,11 +6,14 @@ use crate::clock::Clock;
 use crate::config::BrokerConfig;
 use crate::config::endpoint::{Endpoint, HostPort};
 use crate::context::ListenerInfo;
+use crate::coordinator::GroupCoordinator;
+use crate::features::Features;
 use crate::fetch_session::{FetchSessionCache, SessionLimits};
 use crate::http::{self, HttpState};
 use crate::metrics::{Metrics, Recorder};
 use crate::partitions::PartitionManager;
 use crate::producer_ids::ProducerIds;
+use crate::resource_configs::ResourceConfigs;
 use crate::server::limits::{ConnectionLimits, LogRate};
 use crate::server::listener::{self, BoundListener};
 use crate::server::memory::MemoryBudget;
@@ -21,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 use storage::Engine;
+use storage::metadata::ConfigKind;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -29,6 +33,9 @@ use tokio::task::JoinHandle;
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 /// Lines about refused and faulty connections: so many in each so long.
 const FAULT_LINES: (u32, Duration) = (10, Duration::from_secs(10));
+
+/// Client metrics subscriptions that may be kept: each is some text that nothing here reads.
+const CLIENT_METRICS_SUBSCRIPTIONS_MAX: usize = 1_000;
 
 /// Everything that a request may need.
 pub struct Broker {
@@ -39,6 +46,12 @@ pub struct Broker {
     pub engine: Arc<Engine>,
     /// Topics and their logs.
     pub partitions: Arc<PartitionManager>,
+    /// Consumer groups and their offsets.
+    pub groups: Arc<GroupCoordinator>,
+    /// Configs of client metrics subscriptions.
+    pub client_metrics: Arc<ResourceConfigs>,
+    /// Cluster features.
+    pub features: Arc<Features>,
     /// Ids for idempotent producers.
     pub producer_ids: ProducerIds,
     /// Incremental fetch sessions.
@@ -202,6 +215,7 @@ impl Running {
                 tracing::error!(%error, "a listener ended badly");
             }
         }
+        self.broker.groups.stop().await;
         let engine = self.broker.engine.clone();
         if let Err(error) = tokio::task::spawn_blocking(move || engine.shutdown()).await {
             tracing::error!(%error, "closing the data directory failed; the next start recovers it");
@@ -256,8 +270,16 @@ async fn start_broker(
             source,
         };
         let engine = Engine::open(config.engine_config()).map_err(storage)?;
-        let partitions = PartitionManager::open(engine.clone(), &config).map_err(storage)?;
+        let partitions = Arc::new(PartitionManager::open(engine.clone(), &config).map_err(storage)?);
         let metadata = engine.metadata().clone();
+        let client_metrics = ResourceConfigs::open(
+            ConfigKind::ClientMetrics,
+            metadata.clone(),
+            CLIENT_METRICS_SUBSCRIPTIONS_MAX,
+        )
+        .map_err(storage)?;
+        let features = Features::open(metadata.clone()).map_err(storage)?;
+        let groups = GroupCoordinator::start(&engine, &partitions, &config, &metrics, stopping.clone());
         let session_limits = SessionLimits {
             sessions_max: config.max_incremental_fetch_session_cache_slots,
             ..SessionLimits::default()
@@ -265,7 +287,10 @@ async fn start_broker(
         Ok(Arc::new(Broker {
             cluster_id: metadata.cluster_id(),
             node_id: config.node_id,
-            partitions: Arc::new(partitions),
+            partitions,
+            groups,
+            client_metrics: Arc::new(client_metrics),
+            features: Arc::new(features),
             producer_ids: ProducerIds::new(metadata),
             fetch_sessions: FetchSessionCache::new(session_limits, random_i32),
             request_memory: MemoryBudget::new(config.queued_max_request_bytes),

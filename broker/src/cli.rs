@@ -1,9 +1,13 @@
-//! The command line: `streamhouse serve`, its flags, its signals, its exit codes.
+//! The command line: `streamhouse serve`, its flags, its signals, and all exit codes. What the other commands do lives in
+//! `admin`.
 //!
-//! Exit codes: 0 after a graceful stop, 1 when the broker could not start (or is not alive, for `health`), 2 for a command line or configuration that cannot
-//! be used, 128 + the signal's number when a second signal cut the stop short.
+//! Exit codes: 0 after a graceful stop or a command that did all it was asked, 1 when the broker could not start (or is not
+//! alive, for `health`) or a command failed, 2 for a command line or configuration that cannot be used, 128 + the signal's
+//! number when a second signal cut the stop short.
 
+use crate::admin::{Admin, Configs, Groups, Offsets, Topics};
 use crate::broker::Running;
+use crate::clock::Clock;
 use crate::config::{BrokerConfig, ConfigError, Source, Sources, broker_keys, example};
 use crate::health;
 use crate::logging;
@@ -16,7 +20,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-const EXIT_START: u8 = 1;
+const EXIT_FAILED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
 /// Idle threads for blocking work end after this.
 const BLOCKING_THREAD_LIFE: Duration = Duration::from_secs(5);
@@ -37,6 +41,14 @@ enum Command {
     Health(Serve),
     /// Prints every configuration key with its default, range and reason, as a file for --config.
     Config,
+    /// Lists, describes, creates, deletes and alters topics of any Kafka cluster.
+    Topics(Admin<Topics>),
+    /// Lists, describes and deletes consumer groups; shows their lag; resets their offsets.
+    Groups(Admin<Groups>),
+    /// Shows and alters configs of topics, brokers, groups and client metrics.
+    Configs(Admin<Configs>),
+    /// Shows where partitions begin and end, and deletes records below an offset.
+    Offsets(Admin<Offsets>),
 }
 
 /// Settings come from, the later the stronger: defaults, the file, environment variables (STREAMHOUSE_NUM_PARTITIONS is
@@ -72,6 +84,18 @@ pub fn main() -> ExitCode {
             print_line(example::text().trim_end());
             ExitCode::SUCCESS
         }
+        Command::Topics(topics) => ended(topics.run(|command, cluster| command.run(cluster))),
+        Command::Groups(groups) => ended(groups.run(|command, cluster| command.run(cluster, Clock.now_ms()))),
+        Command::Configs(configs) => ended(configs.run(|command, cluster| command.run(cluster))),
+        Command::Offsets(offsets) => ended(offsets.run(|command, cluster| command.run(cluster, Clock.now_ms()))),
+    }
+}
+
+/// How a command of the other half ends.
+fn ended(result: Result<(), String>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(EXIT_FAILED, &error),
     }
 }
 
@@ -85,7 +109,7 @@ impl Serve {
         raise_open_files_limit();
         let runtime = match runtime(&config) {
             Ok(runtime) => runtime,
-            Err(error) => return fail(EXIT_START, &format!("cannot start threads: {error}")),
+            Err(error) => return fail(EXIT_FAILED, &format!("cannot start threads: {error}")),
         };
         let code = runtime.block_on(serve(config));
         // Whatever still blocks must not hold up the end: everything worth waiting for was waited for.
@@ -110,7 +134,7 @@ impl Serve {
         };
         match alive.and_then(|()| listening()) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(EXIT_START, &error),
+            Err(error) => fail(EXIT_FAILED, &error),
         }
     }
 
@@ -171,7 +195,7 @@ async fn serve(config: BrokerConfig) -> ExitCode {
     // Before the start: a signal during a long recovery is not lost.
     let (mut term, mut int) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
         (Ok(term), Ok(int)) => (term, int),
-        (Err(error), _) | (_, Err(error)) => return fail(EXIT_START, &format!("cannot listen to signals: {error}")),
+        (Err(error), _) | (_, Err(error)) => return fail(EXIT_FAILED, &format!("cannot listen to signals: {error}")),
     };
     let recorder = Recorder::new();
     recorder.install();
@@ -180,7 +204,7 @@ async fn serve(config: BrokerConfig) -> ExitCode {
     let running = tokio::select! {
         started = starting => match started {
             Ok(running) => running,
-            Err(error) => return fail(EXIT_START, &error),
+            Err(error) => return fail(EXIT_FAILED, &error),
         },
         // Recovery is safe to cut off: the next start does it again.
         number = next_signal(&mut term, &mut int) => return ExitCode::from(128 + number),

@@ -2,7 +2,7 @@
 //!
 //! What never lives here: what an API does, sockets. A request passes two stages (design decision 5): stage one fixes its
 //! effects' order and ends when [`dispatch`] returns; stage two, the returned [`Staged`], gives the reply when the promise
-//! of its acks holds. Only Produce and Fetch have a stage two that waits.
+//! of its acks holds. Produce, Fetch and what concerns groups have a stage two that waits.
 
 use crate::api;
 use crate::context::RequestContext;
@@ -175,7 +175,7 @@ pub fn ready(outcome: Outcome) -> Staged {
     Box::pin(std::future::ready(outcome))
 }
 
-/// Runs a request's stage one. For every API but Produce and Fetch that is the whole request.
+/// Runs a request's stage one. For every API but Produce, Fetch and those of groups that is the whole request.
 /// Panics of handlers pass through; the connection's task ends with them and nothing else does.
 pub async fn dispatch(ctx: RequestContext, body: Bytes) -> Result<Staged, CloseReason> {
     let row = api_row(&ctx)?;
@@ -202,6 +202,32 @@ pub async fn dispatch(ctx: RequestContext, body: Bytes) -> Result<Staged, CloseR
         ApiKey::IncrementalAlterConfigs => Box::pin(plain(ctx, body, api::incremental_alter_configs::handle)).await,
         ApiKey::DescribeCluster => Box::pin(plain(ctx, body, api::describe_cluster::handle)).await,
         ApiKey::DescribeTopicPartitions => Box::pin(plain(ctx, body, api::describe_topic_partitions::handle)).await,
+        ApiKey::DeleteRecords => Box::pin(plain(ctx, body, api::delete_records::handle)).await,
+        ApiKey::DescribeLogDirs => Box::pin(plain(ctx, body, api::describe_log_dirs::handle)).await,
+        ApiKey::ElectLeaders => Box::pin(plain(ctx, body, api::elect_leaders::handle)).await,
+        ApiKey::AlterPartitionReassignments => {
+            Box::pin(plain(ctx, body, api::alter_partition_reassignments::handle)).await
+        }
+        ApiKey::ListPartitionReassignments => {
+            Box::pin(plain(ctx, body, api::list_partition_reassignments::handle)).await
+        }
+        ApiKey::DescribeClientQuotas => Box::pin(plain(ctx, body, api::describe_client_quotas::handle)).await,
+        ApiKey::DescribeQuorum => Box::pin(plain(ctx, body, api::describe_quorum::handle)).await,
+        ApiKey::UpdateFeatures => Box::pin(plain(ctx, body, api::update_features::handle)).await,
+        ApiKey::DescribeProducers => Box::pin(plain(ctx, body, api::describe_producers::handle)).await,
+        ApiKey::ListConfigResources => Box::pin(plain(ctx, body, api::list_config_resources::handle)).await,
+        ApiKey::OffsetCommit => Box::pin(grouped(ctx, body, api::offset_commit::handle)).await,
+        ApiKey::OffsetFetch => Box::pin(grouped(ctx, body, api::offset_fetch::handle)).await,
+        ApiKey::JoinGroup => Box::pin(grouped(ctx, body, api::join_group::handle)).await,
+        ApiKey::Heartbeat => Box::pin(plain(ctx, body, api::heartbeat::handle)).await,
+        ApiKey::LeaveGroup => Box::pin(grouped(ctx, body, api::leave_group::handle)).await,
+        ApiKey::SyncGroup => Box::pin(grouped(ctx, body, api::sync_group::handle)).await,
+        ApiKey::DescribeGroups => Box::pin(grouped(ctx, body, api::describe_groups::handle)).await,
+        ApiKey::ListGroups => Box::pin(staged(ctx, body, api::list_groups::handle)).await,
+        ApiKey::DeleteGroups => Box::pin(grouped(ctx, body, api::delete_groups::handle)).await,
+        ApiKey::OffsetDelete => Box::pin(grouped(ctx, body, api::offset_delete::handle)).await,
+        ApiKey::ConsumerGroupHeartbeat => Box::pin(grouped(ctx, body, api::consumer_group_heartbeat::handle)).await,
+        ApiKey::ConsumerGroupDescribe => Box::pin(grouped(ctx, body, api::consumer_group_describe::handle)).await,
     }
 }
 
@@ -225,6 +251,46 @@ where
         .map_err(|error| CloseReason::malformed(&ctx, error))?;
     let response = handler(&ctx, request).await;
     reply(&ctx, ctx.api_version, &response)
+}
+
+/// As [`staged`], for what needs groups: waits until the log has room for it and `__consumer_offsets` is there.
+async fn grouped<Q, S, F, H>(ctx: RequestContext, body: Bytes, handler: H) -> Result<Staged, CloseReason>
+where
+    Q: Request,
+    S: Encodable,
+    F: Future<Output = S> + Send + 'static,
+    H: FnOnce(&RequestContext, Q) -> F,
+{
+    ctx.broker.groups.admit(body.len()).await;
+    if let Err(error) = ctx.broker.groups.ready().await
+        && ctx.broker.fault_lines.allow(ctx.broker.clock.instant())
+    {
+        // The handler says it in its reply's own way: it finds no coordinator.
+        tracing::warn!(code = ?error.code, message = error.message, "__consumer_offsets could not be made");
+    }
+    staged(ctx, body, handler).await
+}
+
+/// As [`plain`], with a stage two: what orders requests has happened when `handler` returns, its future gives the response.
+async fn staged<Q, S, F, H>(ctx: RequestContext, body: Bytes, handler: H) -> Result<Staged, CloseReason>
+where
+    Q: Request,
+    S: Encodable,
+    F: Future<Output = S> + Send + 'static,
+    H: FnOnce(&RequestContext, Q) -> F,
+{
+    let request = protocol::shape::decode_request::<Q>(ctx.api_version, body)
+        .map_err(|error| CloseReason::malformed(&ctx, error))?;
+    let row = api_row(&ctx)?;
+    let (version, correlation_id) = (ctx.api_version, ctx.correlation_id);
+    let response = handler(&ctx, request);
+    Ok(Box::pin(async move {
+        let response = response.await;
+        match protocol::header::encode_response(row, version, correlation_id, &response) {
+            Ok(frame) => Outcome::Reply(vec![Piece::Mem(frame)]),
+            Err(error) => Outcome::Close(CloseReason::Encode(error.to_string())),
+        }
+    }))
 }
 
 /// A stage two that answers with `response`, in `api_version`.

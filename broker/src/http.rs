@@ -116,8 +116,18 @@ async fn metrics(state: Arc<HttpState>) -> Reply {
     }
 }
 
+/// Types and states of groups that can be counted: Dead ones are gone.
+const GROUP_STATES: [(&str, &[&str]); 2] = [
+    (
+        "classic",
+        &["Empty", "PreparingRebalance", "CompletingRebalance", "Stable"],
+    ),
+    ("consumer", &["Empty", "Assigning", "Reconciling", "Stable"]),
+];
+
 impl HttpState {
-    /// Why the broker should get no new work, if there is a reason.
+    /// Why the broker should get no new work, if there is a reason. Groups that are still read back are none: all else is
+    /// served, and clients that meet one try again.
     fn not_ready(&self) -> Option<&'static str> {
         if let Some(reason) = self.phase.not_running() {
             return Some(reason);
@@ -132,6 +142,24 @@ impl HttpState {
 
     fn damaged_partitions(&self) -> usize {
         self.broker.get().map_or(0, |broker| broker.engine.damaged_partitions())
+    }
+
+    /// Groups that ended disappear by going to zero.
+    fn group_gauges(&self, broker: &Broker, gauges: &mut Vec<(&'static str, f64)>) {
+        let census = broker.groups.census();
+        for (group_type, states) in GROUP_STATES {
+            for state in states {
+                let groups = census.groups.get(&(group_type, (*state).to_owned()));
+                self.metrics.set_groups(group_type, state, groups.copied().unwrap_or(0));
+            }
+        }
+        gauges.extend([
+            ("streamhouse_group_members", census.members as f64),
+            ("streamhouse_group_offsets", census.offsets as f64),
+            ("streamhouse_group_timers", census.timers as f64),
+            ("streamhouse_group_partitions_loading", census.loading as f64),
+            ("streamhouse_group_partitions_failed", census.failed as f64),
+        ]);
     }
 
     fn gauges(&self) -> Vec<(&'static str, f64)> {
@@ -152,6 +180,7 @@ impl HttpState {
                 ("streamhouse_partitions_damaged", self.damaged_partitions() as f64),
                 ("streamhouse_storage_healthy", f64::from(u8::from(healthy))),
             ]);
+            self.group_gauges(broker, &mut gauges);
         }
         gauges
     }

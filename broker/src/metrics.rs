@@ -7,6 +7,7 @@ use metrics::{Counter, Histogram, counter, describe_counter, describe_gauge, des
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use parking_lot::RwLock;
 use protocol::ErrorCode;
+use protocol::group_records::GroupRecord;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -34,6 +35,44 @@ pub struct TopicMetrics {
     pub records_in: Counter,
     /// Bytes of batches sent to consumers.
     pub bytes_out: Counter,
+}
+
+/// Counters of the group coordinator.
+pub struct GroupMetrics {
+    /// Offsets committed.
+    pub commits: Counter,
+    /// Rebalances that ended: classic generations with an assignment, target assignments of consumer groups.
+    pub rebalances: Counter,
+    /// Records of groups appended, of whatever kind.
+    pub records: Counter,
+    /// Checkpoints of partitions of `__consumer_offsets`.
+    pub checkpoints: Counter,
+    /// Bytes of checkpoints.
+    pub checkpoint_bytes: Counter,
+    /// Records read back at starts.
+    pub loaded_records: Counter,
+    /// Records that could not be read at starts.
+    pub corrupt_records: Counter,
+    /// Seconds that reading everything back took.
+    pub load_seconds: Histogram,
+}
+
+impl GroupMetrics {
+    /// Counts records that were appended because of events.
+    pub fn appended(&self, records: &[GroupRecord]) {
+        self.records.increment(records.len() as u64);
+        let (mut commits, mut rebalances) = (0, 0);
+        for record in records {
+            match record {
+                GroupRecord::OffsetCommit { value: Some(_), .. } => commits += 1,
+                GroupRecord::GroupMetadata { value: Some(group), .. } if !group.members.is_empty() => rebalances += 1,
+                GroupRecord::ConsumerGroupTargetAssignmentMetadata { value: Some(_), .. } => rebalances += 1,
+                _ => {}
+            }
+        }
+        self.commits.increment(commits);
+        self.rebalances.increment(rebalances);
+    }
 }
 
 /// All counters of a broker.
@@ -137,6 +176,27 @@ impl Metrics {
         made.clone()
     }
 
+    /// The counters of the group coordinator.
+    pub fn groups(&self) -> GroupMetrics {
+        self.recorder.with(|| GroupMetrics {
+            commits: counter!("streamhouse_group_offset_commits_total"),
+            rebalances: counter!("streamhouse_group_rebalances_total"),
+            records: counter!("streamhouse_group_records_total"),
+            checkpoints: counter!("streamhouse_group_checkpoints_total"),
+            checkpoint_bytes: counter!("streamhouse_group_checkpoint_bytes_total"),
+            loaded_records: counter!("streamhouse_group_loaded_records_total"),
+            corrupt_records: counter!("streamhouse_group_corrupt_records_total"),
+            load_seconds: histogram!("streamhouse_group_load_seconds"),
+        })
+    }
+
+    /// Sets how many groups there are of a type and a state; both come from short lists.
+    pub fn set_groups(&self, group_type: &'static str, state: &str, groups: usize) {
+        self.recorder
+            .with(|| gauge!("streamhouse_groups", "type" => group_type, "state" => state.to_owned()))
+            .set(groups as f64);
+    }
+
     /// Counts a connection that was refused for a limit.
     pub fn count_refused(&self, limit: &'static str) {
         self.recorder
@@ -227,6 +287,7 @@ fn describe() {
         "streamhouse_handler_panics_total",
         "Handlers that panicked: mistakes of the broker."
     );
+    describe_groups();
     describe_gauge!("streamhouse_connections_open", "Kafka connections that are open.");
     describe_gauge!(
         "streamhouse_request_memory_bytes",
@@ -244,6 +305,47 @@ fn describe() {
         "1 while appends are taken, 0 while they are refused."
     );
     describe_gauge!("process_resident_memory_bytes", "Memory of the process in RAM.");
+}
+
+fn describe_groups() {
+    describe_counter!("streamhouse_group_offset_commits_total", "Offsets committed.");
+    describe_counter!(
+        "streamhouse_group_rebalances_total",
+        "Rebalances that ended with an assignment."
+    );
+    describe_counter!("streamhouse_group_records_total", "Records of groups appended.");
+    describe_counter!(
+        "streamhouse_group_checkpoints_total",
+        "Partitions of __consumer_offsets rewritten."
+    );
+    describe_counter!(
+        "streamhouse_group_checkpoint_bytes_total",
+        "Bytes of rewritten partitions of __consumer_offsets."
+    );
+    describe_counter!(
+        "streamhouse_group_loaded_records_total",
+        "Records of groups read back at the start."
+    );
+    describe_counter!(
+        "streamhouse_group_corrupt_records_total",
+        "Records of groups that could not be read at the start."
+    );
+    describe_histogram!(
+        "streamhouse_group_load_seconds",
+        "Seconds until all groups were read back at the start."
+    );
+    describe_gauge!("streamhouse_groups", "Groups, by type and state.");
+    describe_gauge!("streamhouse_group_members", "Members of all groups.");
+    describe_gauge!("streamhouse_group_offsets", "Committed offsets.");
+    describe_gauge!("streamhouse_group_timers", "Timers of groups that are set.");
+    describe_gauge!(
+        "streamhouse_group_partitions_loading",
+        "Partitions of __consumer_offsets whose groups are still being read back."
+    );
+    describe_gauge!(
+        "streamhouse_group_partitions_failed",
+        "Partitions of __consumer_offsets whose groups could not be read: their requests are refused."
+    );
 }
 
 /// The recorder in its two roles: it makes handles, and renders the page.

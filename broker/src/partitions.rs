@@ -4,18 +4,23 @@
 //! (durable), then logs, then catalog, one change at a time; those functions block on the disk and say so.
 //! What never lives here: wire formats, bytes on disk.
 
+mod groups;
+mod settings;
 mod topic;
 
-pub use topic::{INTERNAL_TOPICS, Topic, check_topic_name, is_internal};
+pub use settings::BrokerSettings;
+pub use topic::{CONSUMER_OFFSETS, INTERNAL_TOPICS, Topic, check_topic_name, is_internal};
 
 use crate::config::BrokerConfig;
 use crate::config::topic::{TopicSettings, validate_topic_configs};
 use crate::errors::ApiError;
+use crate::resource_configs::ResourceConfigs;
 use kafka_protocol::protocol::StrBytes;
 use parking_lot::{Mutex, RwLock};
 use protocol::ErrorCode;
 use protocol::types::TopicId;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use storage::metadata::{MetadataStore, TopicRecord};
 use storage::{Engine, Log};
@@ -33,32 +38,6 @@ pub struct NewTopic {
     pub replication_factor: i16,
     /// Its own configs; checked here.
     pub configs: BTreeMap<String, String>,
-}
-
-/// What is set for broker keys at one moment.
-pub struct BrokerSettings {
-    /// The configuration of the start with the dynamic configs on top: what is in effect.
-    pub config: BrokerConfig,
-    /// Dynamic configs by resource name: `""` for all brokers, this broker's id for it alone.
-    dynamic: BTreeMap<String, BTreeMap<String, String>>,
-}
-
-impl BrokerSettings {
-    fn new(at_start: &BrokerConfig, dynamic: BTreeMap<String, BTreeMap<String, String>>) -> BrokerSettings {
-        let empty = BTreeMap::new();
-        let of = |resource: &str| dynamic.get(resource).unwrap_or(&empty);
-        let config = at_start.with_dynamic(of(""), of(&at_start.node_id.to_string())).unwrap_or_else(|error| {
-            tracing::error!(%error, "dynamic broker configs are left out: they contradict the configuration of the start");
-            at_start.clone()
-        });
-        BrokerSettings { config, dynamic }
-    }
-
-    /// The dynamic configs of a resource name.
-    pub fn dynamic(&self, resource: &str) -> &BTreeMap<String, String> {
-        static NONE: BTreeMap<String, String> = BTreeMap::new();
-        self.dynamic.get(resource).unwrap_or(&NONE)
-    }
 }
 
 #[derive(Default)]
@@ -93,6 +72,9 @@ impl Catalog {
     }
 }
 
+/// Told of each topic that is deleted, when the catalog no longer has it.
+pub type OnDelete = Box<dyn Fn(&Topic) + Send + Sync>;
+
 /// What became of a creation.
 type Creation = Result<Arc<Topic>, ApiError>;
 
@@ -109,6 +91,11 @@ pub struct PartitionManager {
     change: Mutex<()>,
     /// Automatic creations under way (contract 18).
     creating: Mutex<HashMap<String, watch::Receiver<Option<Creation>>>>,
+    /// Grows with each topic made, grown or deleted.
+    version: AtomicU64,
+    /// Configs of consumer groups.
+    pub group_configs: ResourceConfigs,
+    on_delete: OnceLock<OnDelete>,
 }
 
 impl PartitionManager {
@@ -138,6 +125,7 @@ impl PartitionManager {
             }));
         }
         Ok(PartitionManager {
+            group_configs: ResourceConfigs::of_groups(&metadata, config)?,
             engine,
             metadata,
             at_start: config.clone(),
@@ -145,7 +133,14 @@ impl PartitionManager {
             settings: RwLock::new(Arc::new(settings)),
             change: Mutex::new(()),
             creating: Mutex::new(HashMap::new()),
+            version: AtomicU64::new(0),
+            on_delete: OnceLock::new(),
         })
+    }
+
+    /// Says who is told of deletions; once, before there are any.
+    pub fn on_delete(&self, told: OnDelete) {
+        assert!(self.on_delete.set(told).is_ok(), "one coordinator hears of deletions");
     }
 
     /// The topic of that name.
@@ -278,6 +273,7 @@ impl PartitionManager {
                 })?;
                 let topic = Arc::new(Topic { logs, ..effective });
                 self.catalog.write().put(Arc::clone(&topic));
+                self.version.fetch_add(1, Ordering::AcqRel);
                 tracing::info!(topic = record.name, id = %record.id, partitions = record.partitions, "topic created");
                 Ok(topic)
             })
@@ -300,13 +296,7 @@ impl PartitionManager {
                 let (sender, receiver) = watch::channel(None);
                 creating.insert(name.clone(), receiver.clone());
                 waiting.push(receiver);
-                let topic = NewTopic {
-                    name,
-                    partitions: settings.config.num_partitions,
-                    replication_factor: settings.config.default_replication_factor,
-                    configs: BTreeMap::new(),
-                };
-                ours.push((topic, sender));
+                ours.push((automatic_topic(name, &settings.config), sender));
             }
         }
         if !ours.is_empty() {
@@ -359,7 +349,11 @@ impl PartitionManager {
             .delete_topic(id)
             .map_err(|error| ApiError::storage("deleting a topic", &error))?;
         self.catalog.write().remove(&topic);
+        self.version.fetch_add(1, Ordering::AcqRel);
         tracing::info!(topic = &*topic.name, %id, "topic deleted");
+        if let Some(told) = self.on_delete.get() {
+            told(&topic);
+        }
         // The tombstone is durable: files that cannot be removed now go at the next start.
         if let Err(error) = self.engine.delete_logs(id) {
             tracing::error!(topic = &*topic.name, %id, %error, "files of a deleted topic could not be removed");
@@ -375,6 +369,12 @@ impl PartitionManager {
             .ok_or_else(|| ApiError::from(ErrorCode::UnknownTopicOrPartition))?;
         let current = topic.partitions();
         check_growth(&topic.name, current, count)?;
+        if &*topic.name == CONSUMER_OFFSETS {
+            let text = format!(
+                "A group's partition of {CONSUMER_OFFSETS} follows from their number: with more of them, groups would lose their offsets."
+            );
+            return Err(ApiError::new(ErrorCode::InvalidPartitions, text));
+        }
         let free = self.at_start.max_partitions.saturating_sub(self.counts().1);
         if usize::try_from(count - current).unwrap_or(usize::MAX) > free {
             let text =
@@ -392,6 +392,7 @@ impl PartitionManager {
         self.metadata.update_topic(&record).map_err(failed)?;
         let logs = open_logs(&self.engine, &record, &topic.settings).map_err(failed)?;
         self.replace(&topic, Arc::clone(&topic.configs), Arc::clone(&topic.settings), logs);
+        self.version.fetch_add(1, Ordering::AcqRel);
         tracing::info!(topic = &*topic.name, %id, partitions = count, "partitions added");
         Ok(())
     }
@@ -480,6 +481,30 @@ impl PartitionManager {
             logs,
             metrics: OnceLock::new(),
         }));
+    }
+}
+
+/// A topic that is made because somebody needs it.
+fn automatic_topic(name: String, config: &BrokerConfig) -> NewTopic {
+    if name == CONSUMER_OFFSETS {
+        let segment_bytes = config.offsets_topic_segment_bytes.to_string();
+        let configs = [
+            ("cleanup.policy", "compact"),
+            ("compression.type", "producer"),
+            ("segment.bytes", &*segment_bytes),
+        ];
+        return NewTopic {
+            name,
+            partitions: config.offsets_topic_num_partitions,
+            replication_factor: config.offsets_topic_replication_factor,
+            configs: configs.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        };
+    }
+    NewTopic {
+        name,
+        partitions: config.num_partitions,
+        replication_factor: config.default_replication_factor,
+        configs: BTreeMap::new(),
     }
 }
 

@@ -47,7 +47,7 @@ mod tests {
     use super::*;
     use protocol::types::TopicId;
     use std::collections::{BTreeMap, HashSet};
-    use storage::metadata::TopicRecord;
+    use storage::metadata::{ConfigKind, FinalizedFeatures, TopicRecord};
     use storage::{Error, ErrorKind, Result};
 
     /// Gives blocks one after the other, or none.
@@ -56,6 +56,9 @@ mod tests {
     impl MetadataStore for Blocks {
         fn cluster_id(&self) -> String {
             String::new()
+        }
+        fn directory_id(&self) -> TopicId {
+            TopicId::ZERO
         }
         fn topics(&self) -> Result<Vec<TopicRecord>> {
             Ok(Vec::new())
@@ -71,6 +74,21 @@ mod tests {
         }
         fn broker_configs(&self) -> Result<BTreeMap<String, BTreeMap<String, String>>> {
             Ok(BTreeMap::new())
+        }
+        fn resource_configs(&self, _: ConfigKind) -> Result<BTreeMap<String, BTreeMap<String, String>>> {
+            Ok(BTreeMap::new())
+        }
+        fn set_resource_configs(&self, _: ConfigKind, _: &str, _: &BTreeMap<String, String>) -> Result<()> {
+            Ok(())
+        }
+        fn features(&self) -> Result<Option<FinalizedFeatures>> {
+            Ok(None)
+        }
+        fn set_features(&self, levels: &BTreeMap<String, i16>) -> Result<FinalizedFeatures> {
+            Ok(FinalizedFeatures {
+                epoch: 0,
+                levels: levels.clone(),
+            })
         }
         fn set_broker_configs(&self, _: &str, _: &BTreeMap<String, String>) -> Result<()> {
             Ok(())

@@ -11,17 +11,39 @@ pub enum ApiKey {
     Fetch = 1,
     ListOffsets = 2,
     Metadata = 3,
+    OffsetCommit = 8,
+    OffsetFetch = 9,
     FindCoordinator = 10,
+    JoinGroup = 11,
+    Heartbeat = 12,
+    LeaveGroup = 13,
+    SyncGroup = 14,
+    DescribeGroups = 15,
+    ListGroups = 16,
     ApiVersions = 18,
     CreateTopics = 19,
     DeleteTopics = 20,
+    DeleteRecords = 21,
     InitProducerId = 22,
     OffsetForLeaderEpoch = 23,
     DescribeConfigs = 32,
     AlterConfigs = 33,
+    DescribeLogDirs = 35,
     CreatePartitions = 37,
+    DeleteGroups = 42,
+    ElectLeaders = 43,
     IncrementalAlterConfigs = 44,
+    AlterPartitionReassignments = 45,
+    ListPartitionReassignments = 46,
+    OffsetDelete = 47,
+    DescribeClientQuotas = 48,
+    DescribeQuorum = 55,
+    UpdateFeatures = 57,
     DescribeCluster = 60,
+    DescribeProducers = 61,
+    ConsumerGroupHeartbeat = 68,
+    ConsumerGroupDescribe = 69,
+    ListConfigResources = 74,
     DescribeTopicPartitions = 75,
 }
 
@@ -85,10 +107,13 @@ const fn row(key: ApiKey, name: &'static str, versions: (i16, i16), first_flexib
     }
 }
 
+/// For an API that has no version with compact types.
+const NEVER_FLEXIBLE: i16 = i16::MAX;
+
 /// Every API that is offered, by key.
 ///
 /// Produce advertises 0 although less than 3 is refused: older librdkafka turns compression off otherwise (contract 15).
-/// ListOffsets ends at 10 because the codec has no 11.
+/// ListOffsets ends at 10, OffsetCommit and OffsetFetch at 9 and DescribeLogDirs at 4 because the codec has no more.
 pub const APIS: &[Api] = &[
     Api {
         min_served: 3,
@@ -97,17 +122,49 @@ pub const APIS: &[Api] = &[
     row(ApiKey::Fetch, "Fetch", (4, 18), 12),
     row(ApiKey::ListOffsets, "ListOffsets", (1, 10), 6),
     row(ApiKey::Metadata, "Metadata", (0, 13), 9),
+    row(ApiKey::OffsetCommit, "OffsetCommit", (2, 9), 8),
+    row(ApiKey::OffsetFetch, "OffsetFetch", (1, 9), 6),
     row(ApiKey::FindCoordinator, "FindCoordinator", (0, 6), 3),
+    row(ApiKey::JoinGroup, "JoinGroup", (0, 9), 6),
+    row(ApiKey::Heartbeat, "Heartbeat", (0, 4), 4),
+    row(ApiKey::LeaveGroup, "LeaveGroup", (0, 5), 4),
+    row(ApiKey::SyncGroup, "SyncGroup", (0, 5), 4),
+    row(ApiKey::DescribeGroups, "DescribeGroups", (0, 6), 5),
+    row(ApiKey::ListGroups, "ListGroups", (0, 5), 3),
     row(ApiKey::ApiVersions, "ApiVersions", (0, 4), 3),
     row(ApiKey::CreateTopics, "CreateTopics", (2, 7), 5),
     row(ApiKey::DeleteTopics, "DeleteTopics", (1, 6), 4),
+    row(ApiKey::DeleteRecords, "DeleteRecords", (0, 2), 2),
     row(ApiKey::InitProducerId, "InitProducerId", (0, 5), 2),
     row(ApiKey::OffsetForLeaderEpoch, "OffsetForLeaderEpoch", (2, 4), 4),
     row(ApiKey::DescribeConfigs, "DescribeConfigs", (1, 4), 4),
     row(ApiKey::AlterConfigs, "AlterConfigs", (0, 2), 2),
+    row(ApiKey::DescribeLogDirs, "DescribeLogDirs", (1, 4), 2),
     row(ApiKey::CreatePartitions, "CreatePartitions", (0, 3), 2),
+    row(ApiKey::DeleteGroups, "DeleteGroups", (0, 2), 2),
+    row(ApiKey::ElectLeaders, "ElectLeaders", (0, 2), 2),
     row(ApiKey::IncrementalAlterConfigs, "IncrementalAlterConfigs", (0, 1), 1),
+    row(
+        ApiKey::AlterPartitionReassignments,
+        "AlterPartitionReassignments",
+        (0, 1),
+        0,
+    ),
+    row(
+        ApiKey::ListPartitionReassignments,
+        "ListPartitionReassignments",
+        (0, 0),
+        0,
+    ),
+    row(ApiKey::OffsetDelete, "OffsetDelete", (0, 0), NEVER_FLEXIBLE),
+    row(ApiKey::DescribeClientQuotas, "DescribeClientQuotas", (0, 1), 1),
+    row(ApiKey::DescribeQuorum, "DescribeQuorum", (0, 2), 0),
+    row(ApiKey::UpdateFeatures, "UpdateFeatures", (0, 2), 0),
     row(ApiKey::DescribeCluster, "DescribeCluster", (0, 2), 0),
+    row(ApiKey::DescribeProducers, "DescribeProducers", (0, 0), 0),
+    row(ApiKey::ConsumerGroupHeartbeat, "ConsumerGroupHeartbeat", (0, 1), 0),
+    row(ApiKey::ConsumerGroupDescribe, "ConsumerGroupDescribe", (0, 1), 0),
+    row(ApiKey::ListConfigResources, "ListConfigResources", (0, 1), 0),
     row(ApiKey::DescribeTopicPartitions, "DescribeTopicPartitions", (0, 0), 0),
 ];
 
@@ -140,7 +197,7 @@ mod tests {
                 api.name
             );
         }
-        assert_eq!(find(8), None);
+        assert_eq!(find(24), None);
     }
 
     #[test]

@@ -85,6 +85,14 @@ pub enum DecodeError {
         /// The version as sent.
         api_version: i16,
     },
+    /// A record's value in a version that this release does not know.
+    #[error("{what} has the unknown version {version}")]
+    RecordVersion {
+        /// Kafka's name of the value.
+        what: &'static str,
+        /// Its version.
+        version: i16,
+    },
     /// The codec refused what the shape guard had passed, for example a string that is not UTF-8.
     #[error("{0}")]
     Codec(String),

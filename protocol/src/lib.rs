@@ -7,16 +7,21 @@
 //! | [`shape`]: the guard in front of the codec | [`fetch`]: the Fetch response | [`compression`]: the codecs, bounded |
 //! | [`produce`]: the Produce request | [`error_code`]: what clients see | [`validate`]: what a produced batch must be |
 //!
+//! [`group_records`] are the records of `__consumer_offsets`, [`consumer_protocol`] is what consumers say to each other
+//! through their group.
+//!
 //! [`api`] is the one table of what is offered. The codec, the `kafka-protocol` crate, decodes requests only behind
 //! [`shape::decode_request`]: naked, it trusts counts from the wire.
 
 pub mod api;
 pub mod batch;
 pub mod compression;
+pub mod consumer_protocol;
 pub mod decode_error;
 pub mod error_code;
 pub mod fetch;
 pub mod frame;
+pub mod group_records;
 pub mod header;
 pub mod produce;
 pub mod records;

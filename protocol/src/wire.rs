@@ -51,6 +51,10 @@ impl<'a> Reader<'a> {
         Ok(i32::from_be_bytes(self.array(what)?))
     }
 
+    pub(crate) fn i64(&mut self, what: &'static str) -> Result<i64, DecodeError> {
+        Ok(i64::from_be_bytes(self.array(what)?))
+    }
+
     pub(crate) fn topic_id(&mut self, what: &'static str) -> Result<TopicId, DecodeError> {
         Ok(TopicId(self.array(what)?))
     }

@@ -1,4 +1,4 @@
-//! AlterConfigs (33), versions 0–2: replaces all configs of a topic or broker (contract 66). Kafka deprecates it in favour
+//! AlterConfigs (33), versions 0–2: replaces all configs of a resource (contract 66). Kafka deprecates it in favour
 //! of IncrementalAlterConfigs, because what it does not name goes back to the default.
 
 use super::config_changes::{Alteration, Changes, apply, check_entries};

@@ -2,11 +2,16 @@
 //! in force, what is refused (contract 66). Pure but for [`apply`], which asks the catalog to change.
 
 use super::blocking;
-use crate::config::topic::{BrokerDefaults, effective, list_items, topic_config_key};
+use crate::broker::Broker;
+use crate::config::client_metrics::{client_metrics_key, validate_client_metrics};
+use crate::config::group::{group_config_key, validate_group_configs};
+use crate::config::topic::{BrokerDefaults, ConfigType, effective, list_items, topic_config_key};
 use crate::config::{KeySpec, UpdateMode, ValueType, broker_key};
 use crate::context::{Operation, RequestContext, Resource};
 use crate::errors::ApiError;
+use crate::groups::GroupConfig;
 use crate::partitions::check_topic_name;
+use crate::resource_configs::Configs;
 use protocol::ErrorCode;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -16,6 +21,13 @@ pub(super) const TOPIC: i8 = 2;
 /// Kafka's `ConfigResource.Type` of brokers.
 pub(super) const BROKER: i8 = 4;
 
+/// Kafka's `ConfigResource.Type` of the log levels of a broker, which cannot be changed here.
+pub(super) const BROKER_LOGGER: i8 = 8;
+/// Kafka's `ConfigResource.Type` of client metrics subscriptions.
+pub(super) const CLIENT_METRICS: i8 = 16;
+/// Kafka's `ConfigResource.Type` of groups.
+pub(super) const GROUP: i8 = 32;
+
 /// A resource whose configs can be described and changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ConfigResource {
@@ -23,6 +35,10 @@ pub(super) enum ConfigResource {
     Topic(String),
     /// This broker (its id), or all brokers (`""`).
     Broker(String),
+    /// A client metrics subscription; it is there when it has configs.
+    ClientMetrics(String),
+    /// A group, whether it has members or not.
+    Group(String),
 }
 
 impl ConfigResource {
@@ -45,6 +61,16 @@ impl ConfigResource {
                     format!("Broker id must be an integer, but it is: {name}"),
                 )),
             },
+            CLIENT_METRICS if name.is_empty() => Err(ApiError::new(
+                ErrorCode::InvalidRequest,
+                "The name of a client metrics subscription cannot be empty.",
+            )),
+            CLIENT_METRICS => Ok(ConfigResource::ClientMetrics(name.to_owned())),
+            GROUP if name.is_empty() => Err(ApiError::new(
+                ErrorCode::InvalidRequest,
+                "The id of a group cannot be empty: there are no configs of all groups.",
+            )),
+            GROUP => Ok(ConfigResource::Group(name.to_owned())),
             other => Err(ApiError::new(
                 ErrorCode::InvalidRequest,
                 format!("Configs of resource type {other} cannot be described or altered here."),
@@ -58,7 +84,12 @@ impl ConfigResource {
             ConfigResource::Topic(name) if !ctx.authorize(operation, &Resource::Topic(name)) => {
                 Err(ErrorCode::TopicAuthorizationFailed.into())
             }
-            ConfigResource::Broker(_) if !ctx.authorize(operation, &Resource::Cluster) => {
+            ConfigResource::Group(name) if !ctx.authorize(operation, &Resource::Group(name)) => {
+                Err(ErrorCode::GroupAuthorizationFailed.into())
+            }
+            ConfigResource::Broker(_) | ConfigResource::ClientMetrics(_)
+                if !ctx.authorize(operation, &Resource::Cluster) =>
+            {
                 Err(ErrorCode::ClusterAuthorizationFailed.into())
             }
             _ => Ok(()),
@@ -146,25 +177,61 @@ pub(super) async fn apply(
         })
         .collect();
     let count = checked.len();
-    let manager = Arc::clone(&ctx.broker.partitions);
+    let broker = Arc::clone(&ctx.broker);
     let work = move || {
-        let alter = |(resource, changes): (ConfigResource, Changes)| match resource {
-            ConfigResource::Topic(name) => {
-                let settings = manager.settings();
-                manager.alter_topic(&name, validate_only, |configs| {
-                    changed_topic(configs, changes, &settings.config)
-                })
-            }
-            ConfigResource::Broker(name) => {
-                manager.alter_broker(&name, validate_only, |configs| changed_broker(configs, changes))
-            }
-        };
+        let alter = |(resource, changes)| alter(&broker, resource, changes, validate_only);
         checked
             .into_iter()
             .map(|checked| checked.and_then(alter))
             .collect::<Vec<_>>()
     };
     blocking(work).await.unwrap_or_else(|error| vec![Err(error); count])
+}
+
+/// Changes one resource; durable and in force when it returns. Blocks.
+fn alter(broker: &Broker, resource: ConfigResource, changes: Changes, validate_only: bool) -> Result<(), ApiError> {
+    let manager = &broker.partitions;
+    match resource {
+        ConfigResource::Topic(name) => {
+            let settings = manager.settings();
+            manager.alter_topic(&name, validate_only, |configs| {
+                changed_topic(configs, changes, &settings.config)
+            })
+        }
+        ConfigResource::Broker(name) => {
+            manager.alter_broker(&name, validate_only, |configs| changed_broker(configs, changes))
+        }
+        ConfigResource::ClientMetrics(name) => {
+            let change = |configs: &Configs| changed_client_metrics(configs, changes);
+            broker.client_metrics.alter(&name, validate_only, change)
+        }
+        ConfigResource::Group(name) => {
+            let change = |configs: &Configs| changed_group(configs, changes, &broker.config.group);
+            manager.group_configs.alter(&name, validate_only, change)
+        }
+    }
+}
+
+/// A subscription's configs after a change, checked.
+fn changed_client_metrics(configs: &Configs, changes: Changes) -> Result<Configs, ApiError> {
+    let changed = change_all(configs, changes, |name| {
+        let key = client_metrics_key(name).ok_or_else(|| unknown_key(name))?;
+        let current = configs.get(name).map_or(key.default, String::as_str);
+        Ok((key.config_type == ConfigType::List, current.to_owned()))
+    })?;
+    validate_client_metrics(&changed)?;
+    Ok(changed)
+}
+
+/// A group's configs after a change, checked.
+fn changed_group(configs: &Configs, changes: Changes, broker: &GroupConfig) -> Result<Configs, ApiError> {
+    let changed = change_all(configs, changes, |name| {
+        let key = group_config_key(name).ok_or_else(|| unknown_key(name))?;
+        let current = configs.get(name).cloned().unwrap_or_default();
+        Ok((key.config_type == ConfigType::List, current))
+    })?;
+    validate_group_configs(&changed, broker).map_err(|text| ApiError::new(ErrorCode::InvalidConfig, text))?;
+    Ok(changed)
 }
 
 /// A topic's configs after a change. The catalog checks names and values of the outcome.
@@ -175,7 +242,7 @@ fn changed_topic(
 ) -> Result<BTreeMap<String, String>, ApiError> {
     change_all(configs, changes, |name| {
         let key = topic_config_key(name).ok_or_else(|| unknown_key(name))?;
-        let is_list = key.config_type == crate::config::topic::ConfigType::List;
+        let is_list = key.config_type == ConfigType::List;
         Ok((is_list, effective(key, configs, broker).value))
     })
 }
@@ -357,6 +424,36 @@ mod tests {
     }
 
     #[test]
+    fn configs_of_groups_and_subscriptions_are_checked_after_the_change() {
+        // contract 66
+        let defaults = GroupConfig::default();
+        let group = |before: &[(&str, &str)], changes: &[(&str, Change)]| {
+            changed_group(&configs(before), incremental(changes), &defaults).map_err(|error| error.code)
+        };
+        let (session, heartbeat) = ("consumer.session.timeout.ms", "consumer.heartbeat.interval.ms");
+        let set = |value: &str| Change::Set(value.to_owned());
+        assert_eq!(
+            group(&[], &[(session, set("50000"))]),
+            Ok(configs(&[(session, "50000")]))
+        );
+        assert_eq!(
+            group(&[(session, "50000")], &[(session, Change::Delete)]),
+            Ok(configs(&[]))
+        );
+        for change in [set("1"), set("x"), Change::Append("50000".to_owned())] {
+            assert_eq!(group(&[], &[(heartbeat, change)]), Err(ErrorCode::InvalidConfig));
+        }
+        assert_eq!(group(&[], &[("no.such.key", set("1"))]), Err(ErrorCode::InvalidConfig));
+        let metrics = |before: &[(&str, &str)], name: &str, change| {
+            changed_client_metrics(&configs(before), incremental(&[(name, change)])).map_err(|error| error.code)
+        };
+        let appended = metrics(&[("metrics", "a")], "metrics", Change::Append("b".to_owned()));
+        assert_eq!(appended, Ok(configs(&[("metrics", "a,b")])));
+        assert_eq!(metrics(&[], "interval.ms", set("1")), Err(ErrorCode::InvalidRequest));
+        assert_eq!(metrics(&[], "match", set("nothing")), Err(ErrorCode::InvalidConfig));
+    }
+
+    #[test]
     fn duplicate_keys_and_null_values_are_refused() {
         // contract 66
         let code = |entries: &[(&str, bool)]| check_entries(entries.iter().copied()).map_err(|error| error.code);
@@ -397,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn resources_are_topics_and_this_broker() {
+    fn resources_are_topics_this_broker_groups_and_subscriptions() {
         // contract 66
         let code = |kind, name| ConfigResource::new(kind, name, 3).map_err(|error| error.code);
         assert_eq!(code(2, "t"), Ok(ConfigResource::Topic("t".to_owned())));
@@ -407,5 +504,10 @@ mod tests {
         assert_eq!(code(4, "4"), Err(ErrorCode::InvalidRequest));
         assert_eq!(code(4, "x"), Err(ErrorCode::InvalidRequest));
         assert_eq!(code(8, "3"), Err(ErrorCode::InvalidRequest));
+        assert_eq!(code(16, "s"), Ok(ConfigResource::ClientMetrics("s".to_owned())));
+        assert_eq!(code(32, "g h"), Ok(ConfigResource::Group("g h".to_owned())));
+        assert_eq!(code(16, ""), Err(ErrorCode::InvalidRequest));
+        assert_eq!(code(32, ""), Err(ErrorCode::InvalidRequest));
+        assert_eq!(code(64, "x"), Err(ErrorCode::InvalidRequest));
     }
 }

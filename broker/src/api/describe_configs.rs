@@ -1,12 +1,18 @@
-//! DescribeConfigs (32), versions 1–4: configs of topics and of this broker with source, synonyms, type and description
-//! (contract 66). Sensitive values are null. The broker resource `""` lists what is set for all brokers, as in Kafka.
+//! DescribeConfigs (32), versions 1–4: configs of topics, this broker, groups and client metrics subscriptions, with source,
+//! synonyms, type and description (contract 66). Sensitive values are null. The broker resource `""` lists what is set for all
+//! brokers, as in Kafka. Any group id and subscription name can be described: what is not set has its default.
 
 use super::config_changes::ConfigResource;
-use crate::config::topic::{BrokerDefaults, ConfigSource, SynonymValue, TOPIC_CONFIG_KEYS, effective, synonyms};
-use crate::config::{KeySpec, UpdateMode, broker_keys};
+use crate::config::client_metrics::CLIENT_METRICS_KEYS;
+use crate::config::group::GROUP_CONFIG_KEYS;
+use crate::config::topic::{
+    BrokerDefaults, ConfigSource, ConfigType, SynonymValue, TOPIC_CONFIG_KEYS, effective, synonyms,
+};
+use crate::config::{KeySpec, UpdateMode, broker_key, broker_keys};
 use crate::context::{Operation, RequestContext};
 use crate::errors::ApiError;
 use crate::partitions::{BrokerSettings, Topic};
+use crate::resource_configs::Configs;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
@@ -73,7 +79,83 @@ fn describe(
             let keys = broker_keys().iter().filter(|key| wanted(key.name));
             Ok(keys.map(|key| broker_config(key, &settings.config, view)).collect())
         }
+        ConfigResource::Group(name) => {
+            let own = ctx.broker.partitions.group_configs.of(&name);
+            Ok(group_configs(&own, &settings.config, wanted, view))
+        }
+        ConfigResource::ClientMetrics(name) => {
+            let own = ctx.broker.client_metrics.of(&name);
+            Ok(client_metrics_configs(&own, wanted, view))
+        }
     }
+}
+
+/// A group's configs: its own, else the broker's.
+fn group_configs(
+    own: &Configs,
+    broker: &impl BrokerDefaults,
+    wanted: impl Fn(&str) -> bool,
+    view: View,
+) -> Vec<DescribeConfigsResourceResult> {
+    let keys = GROUP_CONFIG_KEYS.iter().filter(|key| wanted(key.name));
+    keys.map(|key| {
+        let mut values = own_value(own, key.name, ConfigSource::Group);
+        if let Some(of_broker) = broker_key(key.broker_key) {
+            values.extend(broker_values(of_broker, broker));
+        }
+        resource_config(key.name, key.config_type, values, key.documentation, view)
+    })
+    .collect()
+}
+
+fn client_metrics_configs(
+    own: &Configs,
+    wanted: impl Fn(&str) -> bool,
+    view: View,
+) -> Vec<DescribeConfigsResourceResult> {
+    let keys = CLIENT_METRICS_KEYS.iter().filter(|key| wanted(key.name));
+    keys.map(|key| {
+        let mut values = own_value(own, key.name, ConfigSource::ClientMetrics);
+        values.push(SynonymValue {
+            name: key.name.to_owned(),
+            value: key.default.to_owned(),
+            source: ConfigSource::Default,
+        });
+        resource_config(key.name, key.config_type, values, key.documentation, view)
+    })
+    .collect()
+}
+
+/// What a resource itself has for a key: one value or none.
+fn own_value(own: &Configs, name: &str, source: ConfigSource) -> Vec<SynonymValue> {
+    let value = own.get(name).map(|value| SynonymValue {
+        name: name.to_owned(),
+        value: value.clone(),
+        source,
+    });
+    value.into_iter().collect()
+}
+
+/// A key with all that sets it, the strongest first.
+fn resource_config(
+    name: &'static str,
+    config_type: ConfigType,
+    values: Vec<SynonymValue>,
+    documentation: &'static str,
+    view: View,
+) -> DescribeConfigsResourceResult {
+    let (value, source) = match values.first() {
+        Some(first) => (Some(StrBytes::from_string(first.value.clone())), first.source),
+        None => (None, ConfigSource::Default),
+    };
+    let list = if view.synonyms { values } else { Vec::new() };
+    DescribeConfigsResourceResult::default()
+        .with_name(StrBytes::from_static_str(name))
+        .with_value(value)
+        .with_config_source(source as i8)
+        .with_synonyms(list.into_iter().map(synonym).collect())
+        .with_config_type(config_type as i8)
+        .with_documentation(view.documentation.then(|| StrBytes::from_static_str(documentation)))
 }
 
 fn topic_configs(
@@ -101,8 +183,8 @@ fn topic_configs(
     .collect()
 }
 
-/// A key of this broker: the strongest value that is set, else its default.
-fn broker_config(key: &KeySpec, config: &impl BrokerDefaults, view: View) -> DescribeConfigsResourceResult {
+/// All that sets a broker key, the strongest first, its default last.
+fn broker_values(key: &KeySpec, config: &impl BrokerDefaults) -> Vec<SynonymValue> {
     let mut values: Vec<SynonymValue> = config
         .set_values(key.name)
         .into_iter()
@@ -120,6 +202,12 @@ fn broker_config(key: &KeySpec, config: &impl BrokerDefaults, view: View) -> Des
             source: ConfigSource::Default,
         });
     }
+    values
+}
+
+/// A key of this broker: the strongest value that is set, else its default.
+fn broker_config(key: &KeySpec, config: &impl BrokerDefaults, view: View) -> DescribeConfigsResourceResult {
+    let values = broker_values(key, config);
     let (value, source) = match values.first() {
         Some(first) => (Some(first.value.clone()), first.source),
         None => (None, ConfigSource::Default),
@@ -216,6 +304,37 @@ mod tests {
         assert!(!described.read_only && described.documentation.is_some());
         let unset = KeySpec { default: None, ..KEY };
         assert_eq!(broker_config(&unset, &Set(Vec::new()), ALL).value, None);
+    }
+
+    #[test]
+    fn a_groups_own_value_comes_before_the_brokers() {
+        // contract 66
+        let own = Configs::from([("consumer.session.timeout.ms".to_owned(), "50000".to_owned())]);
+        let set = Set(vec![("48000".to_owned(), ConfigSource::StaticBroker)]);
+        let described = group_configs(&own, &set, |_| true, ALL);
+        let seen: Vec<_> = described
+            .iter()
+            .map(|config| {
+                let sources: Vec<_> = config.synonyms.iter().map(|synonym| synonym.source).collect();
+                (
+                    config.name.as_str(),
+                    config.value.as_deref(),
+                    config.config_source,
+                    sources,
+                )
+            })
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("consumer.heartbeat.interval.ms", Some("48000"), 4, vec![4, 5]),
+                ("consumer.session.timeout.ms", Some("50000"), 8, vec![8, 4, 5]),
+            ]
+        );
+        let described = client_metrics_configs(&Configs::new(), |name| name == "interval.ms", ALL);
+        assert_eq!(described.len(), 1);
+        let default = &described[0];
+        assert_eq!((default.value.as_deref(), default.config_source), (Some("300000"), 5));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! IncrementalAlterConfigs (44), versions 0–1: sets, deletes, appends to and subtracts from single configs of a topic or
-//! broker (contract 66).
+//! IncrementalAlterConfigs (44), versions 0–1: sets, deletes, appends to and subtracts from single configs of a
+//! resource (contract 66).
 
 use super::config_changes::{Alteration, Change, Changes, apply, check_entries};
 use crate::context::RequestContext;

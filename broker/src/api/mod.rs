@@ -2,27 +2,51 @@
 //! Kafka. What never lives here: sockets and framing (`server/`), the table of versions (`protocol`).
 
 pub mod alter_configs;
+pub mod alter_partition_reassignments;
 pub mod api_versions;
 mod config_changes;
+pub mod consumer_group_describe;
+pub mod consumer_group_heartbeat;
 pub mod create_partitions;
 pub mod create_topics;
+pub mod delete_groups;
+pub mod delete_records;
 pub mod delete_topics;
+pub mod describe_client_quotas;
 pub mod describe_cluster;
 pub mod describe_configs;
+pub mod describe_groups;
+pub mod describe_log_dirs;
+pub mod describe_producers;
+pub mod describe_quorum;
 pub mod describe_topic_partitions;
+pub mod elect_leaders;
 pub mod fetch;
 mod fetch_read;
 pub mod find_coordinator;
+mod group_request;
+pub mod heartbeat;
 pub mod incremental_alter_configs;
 pub mod init_producer_id;
+pub mod join_group;
+pub mod leave_group;
+pub mod list_config_resources;
+pub mod list_groups;
 pub mod list_offsets;
+pub mod list_partition_reassignments;
 pub mod metadata;
+pub mod offset_commit;
+pub mod offset_delete;
+pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
 mod produce_append;
+pub mod sync_group;
+pub mod update_features;
 
 use crate::context::{Operation, RequestContext, Resource};
 use crate::errors::ApiError;
+use kafka_protocol::protocol::StrBytes;
 use protocol::ErrorCode;
 use protocol::types::TopicId;
 use uuid::Uuid;
@@ -66,6 +90,11 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
         tracing::error!(%error, "a blocking task ended without its result");
         ApiError::unknown()
     })
+}
+
+/// A copy that does not hold the request's memory.
+pub(crate) fn own(text: &StrBytes) -> StrBytes {
+    StrBytes::from_string(text.to_string())
 }
 
 /// A topic id as the codec has it.

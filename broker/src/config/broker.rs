@@ -81,6 +81,53 @@ const OWN_KEYS: &[KeySpec] = keys! {
     "log.open.files.max" Int Some("1024"), Check::Range(16, INT_MAX), "files", ReadOnly,
         "Segment files kept open; the least used are closed first.";
 
+    "group.initial.rebalance.delay.ms" Int Some("3000"), Check::Range(0, INT_MAX), "milliseconds", ReadOnly,
+        "An empty classic group waits so long for more members before its first rebalance. Kafka's default: one rebalance instead of one for each member that starts.";
+    "group.min.session.timeout.ms" Int Some("6000"), Check::Range(0, INT_MAX), "milliseconds", ReadOnly,
+        "Shortest session timeout that a member of a classic group may ask for. Kafka's default.";
+    "group.max.session.timeout.ms" Int Some("1800000"), Check::Range(0, INT_MAX), "milliseconds", ReadOnly,
+        "Longest session timeout that a member of a classic group may ask for. Kafka's default: half an hour.";
+    "group.max.size" Int Some("2147483647"), Check::Range(1, INT_MAX), "members", ReadOnly,
+        "Members of one classic group at most; more are refused. Kafka's default: no limit of its own.";
+    "group.coordinator.max.groups" Int Some("1000000"), Check::Range(1, INT_MAX), "groups", ReadOnly,
+        "Groups of all kinds at most; a request that would make one more is refused. Bounds memory, since anybody may name a group.";
+    "group.consumer.session.timeout.ms" Int Some("45000"), Check::Range(1, INT_MAX), "milliseconds", ReadOnly,
+        "A member of a consumer group that is silent for so long is removed. Kafka's default; a group may have its own.";
+    "group.consumer.min.session.timeout.ms" Int Some("45000"), Check::Range(1, INT_MAX), "milliseconds", ReadOnly,
+        "Shortest session timeout that may be set for a consumer group. Kafka's default.";
+    "group.consumer.max.session.timeout.ms" Int Some("60000"), Check::Range(1, INT_MAX), "milliseconds", ReadOnly,
+        "Longest session timeout that may be set for a consumer group. Kafka's default.";
+    "group.consumer.heartbeat.interval.ms" Int Some("5000"), Check::Range(1, INT_MAX), "milliseconds", ReadOnly,
+        "Members of consumer groups are told to send a heartbeat so often. Kafka's default; a group may have its own.";
+    "group.consumer.min.heartbeat.interval.ms" Int Some("5000"), Check::Range(1, INT_MAX), "milliseconds", ReadOnly,
+        "Shortest heartbeat interval that may be set for a consumer group. Kafka's default.";
+    "group.consumer.max.heartbeat.interval.ms" Int Some("15000"), Check::Range(1, INT_MAX), "milliseconds", ReadOnly,
+        "Longest heartbeat interval that may be set for a consumer group. Kafka's default.";
+    "group.consumer.max.size" Int Some("2147483647"), Check::Range(1, INT_MAX), "members", ReadOnly,
+        "Members of one consumer group at most; more are refused. Kafka's default: no limit of its own.";
+    "group.consumer.assignors" List Some("uniform,range"), Check::ListOf(&["uniform", "range"]), "", ReadOnly,
+        "Assignors that members of consumer groups may ask for; the first serves those that ask for none. Kafka's default.";
+    "group.consumer.migration.policy" String Some("bidirectional"), Check::OneOf(&["bidirectional", "upgrade", "downgrade", "disabled"]), "", ReadOnly,
+        "Whether groups may change between the classic and the consumer protocol while members are in them, and in which direction. Kafka's default: both.";
+    "group.consumer.regex.refresh.interval.ms" Int Some("600000"), Check::Range(10_000, INT_MAX), "milliseconds", ReadOnly,
+        "Regular expressions of consumer groups are looked up again so often, besides when topics change. Kafka's default.";
+    "offset.metadata.max.bytes" Int Some("4096"), Check::Range(0, INT_MAX), "bytes", ReadOnly,
+        "Longest text that a client may store beside an offset. Kafka's default.";
+    "offsets.commit.timeout.ms" Int Some("5000"), Check::Range(1, INT_MAX), "milliseconds", ReadOnly,
+        "A request that changes a group waits so long for the disk, then the client is told to ask again. Kafka's default.";
+    "offsets.retention.minutes" Int Some("10080"), Check::Range(1, 35_791_394), "minutes", ReadOnly,
+        "Offsets of a group are forgotten so long after it lost its last member. Kafka's default: seven days.";
+    "offsets.retention.check.interval.ms" Long Some("600000"), Check::Range(1, INT_MAX), "milliseconds", ReadOnly,
+        "How often offsets past their retention are looked for. Kafka's default.";
+    "offsets.topic.num.partitions" Int Some("50"), Check::Range(1, 10_000), "partitions", ReadOnly,
+        "Partitions of __consumer_offsets when it is made, at the first use of a group. Kafka's default; it cannot change later, since a group's partition follows from the number.";
+    "offsets.topic.replication.factor" Short Some("1"), Check::Range(1, 32_767), "replicas", ReadOnly,
+        "Replication factor recorded for __consumer_offsets. One copy is kept whatever it says: durability comes from fsync.";
+    "offsets.topic.segment.bytes" Int Some("104857600"), Check::Range(MIB, INT_MAX), "bytes", ReadOnly,
+        "Segment size of __consumer_offsets when it is made. Kafka's default: small, because what is rewritten is let go of by the segment.";
+    "offsets.topic.checkpoint.min.records" Int Some("100000"), Check::Range(1, INT_MAX), "records", ReadOnly,
+        "A partition of __consumer_offsets is rewritten when so many records, and twice what is live, were added since the last time. 100,000 are read back in a fifth of a second.";
+
     "fetch.max.bytes" Int Some("57671680"), Check::Range(KIB, INT_MAX), "bytes", ReadOnly,
         "Records in one fetch response at most, whatever the client asks for. Kafka's default: 55 MiB.";
     "max.incremental.fetch.session.cache.slots" Int Some("1000"), Check::Range(0, INT_MAX), "sessions", ReadOnly,

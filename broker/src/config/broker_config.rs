@@ -5,8 +5,10 @@
 use super::endpoint::{Endpoint, parse_endpoints, split_host_port};
 use super::topic::{BrokerDefaults, ConfigSource};
 use super::{ConfigError, Settings, Source, Sources, UpdateMode, broker_key, broker_keys};
+use crate::groups::{GroupConfig, MigrationPolicy};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use storage::{DurabilityMode, EngineConfig};
 
@@ -55,6 +57,13 @@ pub struct BrokerConfig {
     pub io_threads: usize,
     pub index_memory_bytes: usize,
     pub log_open_files_max: usize,
+    pub group: Arc<GroupConfig>,
+    pub offsets_commit_timeout: Duration,
+    pub offsets_retention_check_interval: Duration,
+    pub offsets_topic_num_partitions: i32,
+    pub offsets_topic_replication_factor: i16,
+    pub offsets_topic_segment_bytes: u64,
+    pub offsets_topic_checkpoint_min_records: u64,
     pub fetch_max_bytes: usize,
     pub max_incremental_fetch_session_cache_slots: usize,
     pub socket_request_max_bytes: usize,
@@ -157,6 +166,13 @@ impl BrokerConfig {
             io_threads: v.number("io.threads"),
             index_memory_bytes: v.number("index.memory.bytes"),
             log_open_files_max: v.number("log.open.files.max"),
+            group: Arc::new(group_config(&v)),
+            offsets_commit_timeout: v.millis("offsets.commit.timeout.ms"),
+            offsets_retention_check_interval: v.millis("offsets.retention.check.interval.ms"),
+            offsets_topic_num_partitions: v.number("offsets.topic.num.partitions"),
+            offsets_topic_replication_factor: v.number("offsets.topic.replication.factor"),
+            offsets_topic_segment_bytes: v.number("offsets.topic.segment.bytes"),
+            offsets_topic_checkpoint_min_records: v.number("offsets.topic.checkpoint.min.records"),
             fetch_max_bytes: v.number("fetch.max.bytes"),
             max_incremental_fetch_session_cache_slots: v.number("max.incremental.fetch.session.cache.slots"),
             socket_request_max_bytes: v.number("socket.request.max.bytes"),
@@ -184,7 +200,45 @@ impl BrokerConfig {
             values: v,
         };
         config.check_listeners()?;
+        config.check_group_ranges()?;
         Ok(config)
+    }
+
+    /// A default must lie in the range that it is the default of.
+    fn check_group_ranges(&self) -> Result<(), ConfigError> {
+        let group = &self.group;
+        let (session, heartbeat) = (
+            group.group_consumer_session_timeout_ms,
+            group.group_consumer_heartbeat_interval_ms,
+        );
+        let (session_min, session_max) = (
+            group.group_consumer_min_session_timeout_ms,
+            group.group_consumer_max_session_timeout_ms,
+        );
+        let (heartbeat_min, heartbeat_max) = (
+            group.group_consumer_min_heartbeat_interval_ms,
+            group.group_consumer_max_heartbeat_interval_ms,
+        );
+        let conflict = |text: String| Err(ConfigError::Conflict(text));
+        if group.group_min_session_timeout_ms > group.group_max_session_timeout_ms {
+            return conflict("group.min.session.timeout.ms is above group.max.session.timeout.ms".to_owned());
+        }
+        if !(session_min..=session_max).contains(&session) {
+            return conflict(format!(
+                "group.consumer.session.timeout.ms ({session}) is not between group.consumer.min.session.timeout.ms ({session_min}) and group.consumer.max.session.timeout.ms ({session_max})"
+            ));
+        }
+        if !(heartbeat_min..=heartbeat_max).contains(&heartbeat) {
+            return conflict(format!(
+                "group.consumer.heartbeat.interval.ms ({heartbeat}) is not between group.consumer.min.heartbeat.interval.ms ({heartbeat_min}) and group.consumer.max.heartbeat.interval.ms ({heartbeat_max})"
+            ));
+        }
+        if heartbeat >= session {
+            return conflict(format!(
+                "group.consumer.heartbeat.interval.ms ({heartbeat}) is not below group.consumer.session.timeout.ms ({session})"
+            ));
+        }
+        Ok(())
     }
 
     fn check_listeners(&self) -> Result<(), ConfigError> {
@@ -252,6 +306,39 @@ impl BrokerConfig {
             open_files_max: self.log_open_files_max,
             ..EngineConfig::new(&self.data_dir)
         }
+    }
+}
+
+/// What consumer groups are told.
+fn group_config(v: &Values) -> GroupConfig {
+    GroupConfig {
+        group_min_session_timeout_ms: v.number("group.min.session.timeout.ms"),
+        group_max_session_timeout_ms: v.number("group.max.session.timeout.ms"),
+        group_initial_rebalance_delay_ms: v.number("group.initial.rebalance.delay.ms"),
+        group_max_size: v.number("group.max.size"),
+        offset_metadata_max_bytes: v.number("offset.metadata.max.bytes"),
+        offsets_retention_ms: v.number::<i64>("offsets.retention.minutes") * 60_000,
+        group_consumer_session_timeout_ms: v.number("group.consumer.session.timeout.ms"),
+        group_consumer_min_session_timeout_ms: v.number("group.consumer.min.session.timeout.ms"),
+        group_consumer_max_session_timeout_ms: v.number("group.consumer.max.session.timeout.ms"),
+        group_consumer_heartbeat_interval_ms: v.number("group.consumer.heartbeat.interval.ms"),
+        group_consumer_min_heartbeat_interval_ms: v.number("group.consumer.min.heartbeat.interval.ms"),
+        group_consumer_max_heartbeat_interval_ms: v.number("group.consumer.max.heartbeat.interval.ms"),
+        group_consumer_max_size: v.number("group.consumer.max.size"),
+        group_consumer_assignors: v
+            .text("group.consumer.assignors")
+            .unwrap_or_default()
+            .split(',')
+            .map(|name| Arc::from(name.trim()))
+            .collect(),
+        group_consumer_migration_policy: match v.text("group.consumer.migration.policy") {
+            Some("upgrade") => MigrationPolicy::Upgrade,
+            Some("downgrade") => MigrationPolicy::Downgrade,
+            Some("disabled") => MigrationPolicy::Disabled,
+            _ => MigrationPolicy::Bidirectional,
+        },
+        group_consumer_regex_refresh_interval_ms: v.number("group.consumer.regex.refresh.interval.ms"),
+        group_coordinator_max_groups: v.number("group.coordinator.max.groups"),
     }
 }
 
@@ -368,6 +455,26 @@ mod tests {
     }
 
     #[test]
+    fn group_keys_have_kafkas_defaults() {
+        assert_eq!(*good(&[]).group, GroupConfig::default());
+        let group = good(&["group.consumer.assignors=range, uniform", "offsets.retention.minutes=2"]).group;
+        assert_eq!(&*group.group_consumer_assignors[0], "range");
+        assert_eq!(group.offsets_retention_ms, 120_000);
+    }
+
+    #[test]
+    fn group_defaults_lie_in_their_ranges() {
+        assert!(config_error(&["group.consumer.session.timeout.ms=44999"]).contains("min.session"));
+        assert!(config_error(&["group.consumer.heartbeat.interval.ms=15001"]).contains("max.heartbeat"));
+        assert!(config_error(&["group.min.session.timeout.ms=1800001"]).contains("above"));
+        let short = [
+            "group.consumer.session.timeout.ms=5000",
+            "group.consumer.min.session.timeout.ms=1000",
+        ];
+        assert!(config_error(&short).contains("not below"));
+    }
+
+    #[test]
     fn http_can_be_off() {
         assert_eq!(good(&["http.listener="]).http_listener, None);
         assert_eq!(
@@ -415,7 +522,9 @@ mod tests {
         for key in broker_keys() {
             if let Check::Range(min, max) = key.check {
                 for value in [min, max] {
-                    good(&[&format!("{}={value}", key.name)]);
+                    // Alone it may contradict another key's default; it must not meet a field that cannot hold it.
+                    let set = config(&[&format!("{}={value}", key.name)]);
+                    assert!(matches!(set, Ok(_) | Err(ConfigError::Conflict(_))), "{}", key.name);
                 }
                 if let Some(above) = max.checked_add(1) {
                     assert!(config_error(&[&format!("{}={above}", key.name)]).contains(key.name));

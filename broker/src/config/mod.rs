@@ -1,11 +1,13 @@
 //! Configuration keys as data: what a key is called, which values it takes, why; and where values come from.
 //!
-//! The broker's keys are in [`broker`], a topic's in [`topic`]. What never lives here: what a setting does.
+//! The broker's keys are in [`broker`], a topic's in [`topic`], a group's in [`group`], a client metrics subscription's in [`client_metrics`]. What never lives here: what a setting does.
 
 pub mod broker;
 mod broker_config;
+pub mod client_metrics;
 pub mod endpoint;
 pub mod example;
+pub mod group;
 mod sources;
 pub mod topic;
 

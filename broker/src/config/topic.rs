@@ -49,6 +49,10 @@ pub enum ConfigSource {
     StaticBroker = 4,
     /// Nobody set it.
     Default = 5,
+    /// Set on a client metrics subscription.
+    ClientMetrics = 7,
+    /// Set on a group.
+    Group = 8,
 }
 
 /// What values a key takes beyond its type.

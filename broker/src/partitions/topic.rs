@@ -10,8 +10,11 @@ use std::sync::{Arc, OnceLock};
 use storage::Log;
 use storage::metadata::TopicRecord;
 
+/// Where consumer groups and their offsets live.
+pub const CONSUMER_OFFSETS: &str = "__consumer_offsets";
+
 /// Topics that belong to the coordinators. Clients do not write to them (contract 37).
-pub const INTERNAL_TOPICS: [&str; 3] = ["__consumer_offsets", "__share_group_state", "__transaction_state"];
+pub const INTERNAL_TOPICS: [&str; 3] = [CONSUMER_OFFSETS, "__share_group_state", "__transaction_state"];
 
 /// Bytes of a topic name at most (contract 62).
 const TOPIC_NAME_BYTES_MAX: usize = 249;

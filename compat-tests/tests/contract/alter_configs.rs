@@ -6,10 +6,10 @@ use streamhouse_compat_tests::RawClient;
 use streamhouse_compat_tests::ops::{code, text};
 use streamhouse_compat_tests::records::BatchSpec;
 
-use super::describe_configs::{BROKER, TOPIC, config, describe};
+use super::describe_configs::{BROKER, CLIENT_METRICS, GROUP, TOPIC, config, describe};
 use super::{connect, start};
 
-const SET: i8 = 0;
+pub(crate) const SET: i8 = 0;
 const DELETE: i8 = 1;
 const APPEND: i8 = 2;
 const SUBTRACT: i8 = 3;
@@ -30,7 +30,7 @@ fn replace(client: &mut RawClient, kind: i8, name: &str, entries: &[(&str, &str)
         .error_code
 }
 
-type Change<'a> = (&'a str, i8, Option<&'a str>);
+pub(crate) type Change<'a> = (&'a str, i8, Option<&'a str>);
 
 fn resource(kind: i8, name: &str, changes: &[Change<'_>]) -> incremental::AlterConfigsResource {
     let entries = changes.iter().map(|(key, operation, value)| {
@@ -45,7 +45,7 @@ fn resource(kind: i8, name: &str, changes: &[Change<'_>]) -> incremental::AlterC
         .with_configs(entries.collect())
 }
 
-fn change(client: &mut RawClient, kind: i8, name: &str, changes: &[Change<'_>]) -> i16 {
+pub(crate) fn change(client: &mut RawClient, kind: i8, name: &str, changes: &[Change<'_>]) -> i16 {
     let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource(kind, name, changes)]);
     client.call(1, &request).responses[0].error_code
 }
@@ -255,4 +255,84 @@ fn broker_configs() {
         code::INVALID_CONFIG
     );
     assert_eq!(describe(&mut client, BROKER, "0", None).error_code, code::NONE);
+}
+
+#[test]
+fn group_configs() {
+    // contract 66: a group's own value is source 8; the broker's bounds hold; what nothing obeys is unknown.
+    let (mut broker, mut client) = start();
+    let (session, heartbeat) = ("consumer.session.timeout.ms", "consumer.heartbeat.interval.ms");
+    let seen = |client: &mut RawClient, key: &str| {
+        let config = config(client, GROUP, "g", key);
+        (config.value.map(|value| value.to_string()), config.config_source)
+    };
+    assert_eq!(seen(&mut client, session), (Some("45000".to_owned()), 5));
+    assert_eq!(
+        change(&mut client, GROUP, "g", &[(session, SET, Some("50000"))]),
+        code::NONE
+    );
+    for (key, value, expected) in [
+        (session, "44999", code::INVALID_CONFIG),
+        (session, "60001", code::INVALID_CONFIG),
+        (heartbeat, "4999", code::INVALID_CONFIG),
+        (heartbeat, "often", code::INVALID_CONFIG),
+        ("share.session.timeout.ms", "50000", code::INVALID_CONFIG),
+        (heartbeat, "6000", code::NONE),
+    ] {
+        let refused = change(&mut client, GROUP, "g", &[(key, SET, Some(value))]);
+        assert_eq!(refused, expected, "{key}={value}");
+    }
+    assert_eq!(
+        replace(&mut client, GROUP, "", &[(session, "50000")]),
+        code::INVALID_REQUEST
+    );
+    assert_eq!(describe(&mut client, GROUP, "", None).error_code, code::INVALID_REQUEST);
+    broker.kill9();
+    broker.restart();
+    client = connect(&broker);
+    assert_eq!(seen(&mut client, session), (Some("50000".to_owned()), 8));
+    assert_eq!(seen(&mut client, heartbeat), (Some("6000".to_owned()), 8));
+    assert_eq!(replace(&mut client, GROUP, "g", &[(session, "55000")]), code::NONE);
+    assert_eq!(seen(&mut client, session), (Some("55000".to_owned()), 8));
+    assert_eq!(seen(&mut client, heartbeat), (Some("5000".to_owned()), 5), "not named");
+    assert_eq!(describe(&mut client, GROUP, "g", None).configs.len(), 2);
+}
+
+#[test]
+fn client_metrics_configs() {
+    // contract 66: validated as Kafka does, an unknown key and an interval out of range as 42.
+    let (mut broker, mut client) = start();
+    let set = [
+        ("interval.ms", SET, Some("1000")),
+        ("metrics", SET, Some("org.apache.kafka.producer.")),
+        ("match", SET, Some("client_id=app-.*")),
+    ];
+    assert_eq!(change(&mut client, CLIENT_METRICS, "s", &set), code::NONE);
+    assert_eq!(
+        change(&mut client, CLIENT_METRICS, "s", &[("metrics", APPEND, Some("b."))]),
+        code::NONE
+    );
+    for (key, value, expected) in [
+        ("interval.ms", "99", code::INVALID_REQUEST),
+        ("interval.ms", "x", code::INVALID_CONFIG),
+        ("match", "client_id", code::INVALID_CONFIG),
+        ("match", "client_id=(", code::INVALID_CONFIG),
+        ("no.such.key", "1", code::INVALID_REQUEST),
+    ] {
+        let refused = change(&mut client, CLIENT_METRICS, "s", &[(key, SET, Some(value))]);
+        assert_eq!(refused, expected, "{key}={value}");
+    }
+    assert_eq!(replace(&mut client, CLIENT_METRICS, "", &[]), code::INVALID_REQUEST);
+    broker.kill9();
+    broker.restart();
+    client = connect(&broker);
+    let mut seen = |key: &str| {
+        let config = config(&mut client, CLIENT_METRICS, "s", key);
+        (config.value.map(|value| value.to_string()), config.config_source)
+    };
+    assert_eq!(seen("interval.ms"), (Some("1000".to_owned()), 7));
+    assert_eq!(seen("metrics"), (Some("org.apache.kafka.producer.,b.".to_owned()), 7));
+    assert_eq!(seen("match"), (Some("client_id=app-.*".to_owned()), 7));
+    let default = config(&mut client, CLIENT_METRICS, "absent", "interval.ms");
+    assert_eq!((default.value.as_deref(), default.config_source), (Some("300000"), 5));
 }

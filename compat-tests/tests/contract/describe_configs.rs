@@ -11,6 +11,8 @@ use super::{connect, start};
 /// Resource types.
 pub(crate) const TOPIC: i8 = 2;
 pub(crate) const BROKER: i8 = 4;
+pub(crate) const CLIENT_METRICS: i8 = 16;
+pub(crate) const GROUP: i8 = 32;
 
 pub(crate) fn describe(client: &mut RawClient, kind: i8, name: &str, keys: Option<&[&str]>) -> DescribeConfigsResult {
     let keys = keys.map(|keys| keys.iter().map(|key| text(key)).collect());

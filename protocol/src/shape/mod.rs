@@ -4,8 +4,11 @@
 //! walks the same bytes against a table of the request's shape, refuses counts that the remaining bytes cannot hold, sums
 //! what decoding would allocate, and says where the request ends. Its depth is that of the table.
 //!
-//! The tables live in `requests.rs`, the walk in `walk.rs`. Answers, and what a request means, never live here.
+//! The tables live in `requests.rs`, `group_requests.rs` and `admin_requests.rs`, the walk in `walk.rs`. Answers, and what a request means, never live here.
 
+mod admin_requests;
+mod group_requests;
+mod notation;
 mod requests;
 mod walk;
 
@@ -26,6 +29,8 @@ enum Kind {
     Str,
     /// A string or null.
     NullableStr,
+    /// A byte field.
+    Bytes,
     /// A byte field or null.
     NullableBytes,
     /// An array.

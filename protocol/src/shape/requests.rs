@@ -1,10 +1,12 @@
-//! The shape of every request that is offered: fields in wire order, with the versions that have them.
+//! The shape of every request that is offered: fields in wire order, with the versions that have them. Here are those of
+//! records, topics and configs; `group_requests.rs` and `admin_requests.rs` have the rest.
 //!
 //! Null is allowed where the codec's type is an `Option`, in every version. Two `Struct`s that share a name in Kafka's
 //! definitions have a prefix here.
 
-use super::Kind::{Array, Fixed, NullableArray, NullableBytes, NullableStr, OptionStruct, Str};
-use super::{Element, Field, Kind, Struct, Tag};
+use super::Kind::{Array, NullableArray, NullableBytes, NullableStr, OptionStruct, Str};
+use super::notation::{BOOL, I8, I16, I32, I64, UUID, always, array_of, between, nullable_array_of, since, until};
+use super::{Element, Kind, Struct, Tag, admin_requests as admin, group_requests as groups};
 use crate::api::ApiKey;
 use kafka_protocol::messages::{
     alter_configs_request as alter, api_versions_request as api_versions,
@@ -15,40 +17,6 @@ use kafka_protocol::messages::{
     list_offsets_request as list_offsets, metadata_request as metadata, offset_for_leader_epoch_request as epoch,
     produce_request as produce,
 };
-
-const I8: Kind = Fixed(1);
-const BOOL: Kind = Fixed(1);
-const I16: Kind = Fixed(2);
-const I32: Kind = Fixed(4);
-const I64: Kind = Fixed(8);
-const UUID: Kind = Fixed(16);
-
-const fn array_of(shape: &'static Struct) -> Kind {
-    Array(Element::Struct(shape))
-}
-
-const fn nullable_array_of(shape: &'static Struct) -> Kind {
-    NullableArray(Element::Struct(shape))
-}
-
-/// A field of every version.
-const fn always(kind: Kind) -> Field {
-    between(0, i16::MAX, kind)
-}
-
-/// A field from version `since` on.
-const fn since(since: i16, kind: Kind) -> Field {
-    between(since, i16::MAX, kind)
-}
-
-/// A field up to version `until`, inclusive.
-const fn until(until: i16, kind: Kind) -> Field {
-    between(0, until, kind)
-}
-
-const fn between(since: i16, until: i16, kind: Kind) -> Field {
-    Field { kind, since, until }
-}
 
 /// The shape of a request.
 pub(super) fn shape(api: ApiKey) -> &'static Struct {
@@ -69,6 +37,28 @@ pub(super) fn shape(api: ApiKey) -> &'static Struct {
         ApiKey::IncrementalAlterConfigs => &INCREMENTAL_ALTER_CONFIGS,
         ApiKey::DescribeCluster => &DESCRIBE_CLUSTER,
         ApiKey::DescribeTopicPartitions => &DESCRIBE_TOPIC_PARTITIONS,
+        ApiKey::OffsetCommit => &groups::OFFSET_COMMIT,
+        ApiKey::OffsetFetch => &groups::OFFSET_FETCH,
+        ApiKey::JoinGroup => &groups::JOIN_GROUP,
+        ApiKey::Heartbeat => &groups::HEARTBEAT,
+        ApiKey::LeaveGroup => &groups::LEAVE_GROUP,
+        ApiKey::SyncGroup => &groups::SYNC_GROUP,
+        ApiKey::DescribeGroups => &groups::DESCRIBE_GROUPS,
+        ApiKey::ListGroups => &groups::LIST_GROUPS,
+        ApiKey::DeleteGroups => &groups::DELETE_GROUPS,
+        ApiKey::OffsetDelete => &groups::OFFSET_DELETE,
+        ApiKey::ConsumerGroupHeartbeat => &groups::CONSUMER_GROUP_HEARTBEAT,
+        ApiKey::ConsumerGroupDescribe => &groups::CONSUMER_GROUP_DESCRIBE,
+        ApiKey::DeleteRecords => &admin::DELETE_RECORDS,
+        ApiKey::DescribeLogDirs => &admin::DESCRIBE_LOG_DIRS,
+        ApiKey::ElectLeaders => &admin::ELECT_LEADERS,
+        ApiKey::AlterPartitionReassignments => &admin::ALTER_PARTITION_REASSIGNMENTS,
+        ApiKey::ListPartitionReassignments => &admin::LIST_PARTITION_REASSIGNMENTS,
+        ApiKey::DescribeClientQuotas => &admin::DESCRIBE_CLIENT_QUOTAS,
+        ApiKey::DescribeQuorum => &admin::DESCRIBE_QUORUM,
+        ApiKey::UpdateFeatures => &admin::UPDATE_FEATURES,
+        ApiKey::DescribeProducers => &admin::DESCRIBE_PRODUCERS,
+        ApiKey::ListConfigResources => &admin::LIST_CONFIG_RESOURCES,
     }
 }
 

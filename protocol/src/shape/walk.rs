@@ -66,7 +66,8 @@ impl Walk<'_> {
             Kind::Fixed(bytes) => self.reader.take(bytes, "a field").map(drop),
             Kind::Str => self.string()?.ok_or(DecodeError::Null { what: "a string" }),
             Kind::NullableStr => self.string().map(drop),
-            Kind::NullableBytes => self.reader.nullable_bytes(self.flexible, "a byte field").map(drop),
+            Kind::Bytes => self.bytes()?.ok_or(DecodeError::Null { what: "a byte field" }),
+            Kind::NullableBytes => self.bytes().map(drop),
             Kind::Array(element) => self.array(element)?.ok_or(DecodeError::Null { what: "an array" }),
             Kind::NullableArray(element) => self.array(element).map(drop),
             Kind::Struct(shape) => self.structure(shape),
@@ -83,6 +84,11 @@ impl Walk<'_> {
             Some(length) => self.reader.take(length, "a string").map(|_| Some(())),
             None => Ok(None),
         }
+    }
+
+    fn bytes(&mut self) -> Result<Option<()>, DecodeError> {
+        let bytes = self.reader.nullable_bytes(self.flexible, "a byte field")?;
+        Ok(bytes.map(|_| ()))
     }
 
     fn array(&mut self, element: Element) -> Result<Option<()>, DecodeError> {
@@ -185,7 +191,7 @@ impl Kind {
         match self {
             Kind::Fixed(bytes) => bytes,
             Kind::Str | Kind::NullableStr => min_string_bytes(flexible),
-            Kind::NullableBytes | Kind::Array(_) | Kind::NullableArray(_) => {
+            Kind::Bytes | Kind::NullableBytes | Kind::Array(_) | Kind::NullableArray(_) => {
                 if flexible {
                     1
                 } else {

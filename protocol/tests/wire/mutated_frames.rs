@@ -86,7 +86,7 @@ const NASTY: [&[u8]; 12] = [
 ];
 
 /// One to four changes from byte `from` on.
-fn mutate(rng: &mut StdRng, bytes: &mut Vec<u8>, from: usize, other: &[u8]) {
+pub(crate) fn mutate(rng: &mut StdRng, bytes: &mut Vec<u8>, from: usize, other: &[u8]) {
     for _ in 0..rng.random_range(1..=4) {
         if bytes.len() <= from {
             bytes.push(rng.random());

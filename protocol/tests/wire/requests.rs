@@ -1,12 +1,12 @@
-//! A random request of every API in every version that the codec knows.
+//! A random request of every API in every version that the codec knows; those of groups and tools have files of their own.
 
 use crate::generate::Gen;
+use crate::{admin_requests as admin, group_requests as group};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::*;
 use kafka_protocol::messages::{
-    alter_configs_request as alter, create_partitions_request as parts, create_topics_request as create,
-    delete_topics_request as delete, describe_configs_request as describe, describe_topic_partitions_request as dtp,
-    fetch_request as fetch, incremental_alter_configs_request as incremental, list_offsets_request as lists,
+    create_partitions_request as parts, create_topics_request as create, delete_topics_request as delete,
+    describe_topic_partitions_request as dtp, fetch_request as fetch, list_offsets_request as lists,
     metadata_request as metadata, offset_for_leader_epoch_request as epochs, produce_request as produce,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
@@ -32,6 +32,28 @@ macro_rules! with_request_type {
             ApiKey::IncrementalAlterConfigs => $function::<IncrementalAlterConfigsRequest>($($argument),*),
             ApiKey::DescribeCluster => $function::<DescribeClusterRequest>($($argument),*),
             ApiKey::DescribeTopicPartitions => $function::<DescribeTopicPartitionsRequest>($($argument),*),
+            ApiKey::OffsetCommit => $function::<OffsetCommitRequest>($($argument),*),
+            ApiKey::OffsetFetch => $function::<OffsetFetchRequest>($($argument),*),
+            ApiKey::JoinGroup => $function::<JoinGroupRequest>($($argument),*),
+            ApiKey::Heartbeat => $function::<HeartbeatRequest>($($argument),*),
+            ApiKey::LeaveGroup => $function::<LeaveGroupRequest>($($argument),*),
+            ApiKey::SyncGroup => $function::<SyncGroupRequest>($($argument),*),
+            ApiKey::DescribeGroups => $function::<DescribeGroupsRequest>($($argument),*),
+            ApiKey::ListGroups => $function::<ListGroupsRequest>($($argument),*),
+            ApiKey::DeleteGroups => $function::<DeleteGroupsRequest>($($argument),*),
+            ApiKey::OffsetDelete => $function::<OffsetDeleteRequest>($($argument),*),
+            ApiKey::ConsumerGroupHeartbeat => $function::<ConsumerGroupHeartbeatRequest>($($argument),*),
+            ApiKey::ConsumerGroupDescribe => $function::<ConsumerGroupDescribeRequest>($($argument),*),
+            ApiKey::DeleteRecords => $function::<DeleteRecordsRequest>($($argument),*),
+            ApiKey::DescribeLogDirs => $function::<DescribeLogDirsRequest>($($argument),*),
+            ApiKey::ElectLeaders => $function::<ElectLeadersRequest>($($argument),*),
+            ApiKey::AlterPartitionReassignments => $function::<AlterPartitionReassignmentsRequest>($($argument),*),
+            ApiKey::ListPartitionReassignments => $function::<ListPartitionReassignmentsRequest>($($argument),*),
+            ApiKey::DescribeClientQuotas => $function::<DescribeClientQuotasRequest>($($argument),*),
+            ApiKey::DescribeQuorum => $function::<DescribeQuorumRequest>($($argument),*),
+            ApiKey::UpdateFeatures => $function::<UpdateFeaturesRequest>($($argument),*),
+            ApiKey::DescribeProducers => $function::<DescribeProducersRequest>($($argument),*),
+            ApiKey::ListConfigResources => $function::<ListConfigResourcesRequest>($($argument),*),
         }
     };
 }
@@ -59,11 +81,11 @@ fn sample<T: Request + std::fmt::Debug>(request: T, version: i16) -> Sample {
     }
 }
 
-fn str_bytes(g: &mut Gen) -> StrBytes {
+pub(crate) fn str_bytes(g: &mut Gen) -> StrBytes {
     StrBytes::from_string(g.text())
 }
 
-fn topic_name(g: &mut Gen) -> TopicName {
+pub(crate) fn topic_name(g: &mut Gen) -> TopicName {
     TopicName(str_bytes(g))
 }
 
@@ -76,6 +98,8 @@ macro_rules! uuid {
         $g.uuid_text().parse().expect("a UUID")
     };
 }
+
+pub(crate) use uuid;
 
 /// A random request of an API in a version, with every field that the version has.
 pub(crate) fn random(key: ApiKey, v: i16, g: &mut Gen) -> Sample {
@@ -90,12 +114,34 @@ pub(crate) fn random(key: ApiKey, v: i16, g: &mut Gen) -> Sample {
         ApiKey::DeleteTopics => sample(delete_topics(v, g), v),
         ApiKey::InitProducerId => sample(init_producer_id(v, g), v),
         ApiKey::OffsetForLeaderEpoch => sample(offset_for_leader_epoch(v, g), v),
-        ApiKey::DescribeConfigs => sample(describe_configs(v, g), v),
-        ApiKey::AlterConfigs => sample(alter_configs(g), v),
+        ApiKey::DescribeConfigs => sample(admin::describe_configs(v, g), v),
+        ApiKey::AlterConfigs => sample(admin::alter_configs(g), v),
         ApiKey::CreatePartitions => sample(create_partitions(g), v),
-        ApiKey::IncrementalAlterConfigs => sample(incremental_alter_configs(g), v),
+        ApiKey::IncrementalAlterConfigs => sample(admin::incremental_alter_configs(g), v),
         ApiKey::DescribeCluster => sample(describe_cluster(v, g), v),
         ApiKey::DescribeTopicPartitions => sample(describe_topic_partitions(g), v),
+        ApiKey::OffsetCommit => sample(group::offset_commit(v, g), v),
+        ApiKey::OffsetFetch => sample(group::offset_fetch(v, g), v),
+        ApiKey::JoinGroup => sample(group::join_group(v, g), v),
+        ApiKey::Heartbeat => sample(group::heartbeat(v, g), v),
+        ApiKey::LeaveGroup => sample(group::leave_group(v, g), v),
+        ApiKey::SyncGroup => sample(group::sync_group(v, g), v),
+        ApiKey::DescribeGroups => sample(group::describe_groups(v, g), v),
+        ApiKey::ListGroups => sample(group::list_groups(v, g), v),
+        ApiKey::DeleteGroups => sample(group::delete_groups(g), v),
+        ApiKey::OffsetDelete => sample(group::offset_delete(g), v),
+        ApiKey::ConsumerGroupHeartbeat => sample(group::consumer_group_heartbeat(v, g), v),
+        ApiKey::ConsumerGroupDescribe => sample(group::consumer_group_describe(g), v),
+        ApiKey::DeleteRecords => sample(admin::delete_records(g), v),
+        ApiKey::DescribeLogDirs => sample(admin::describe_log_dirs(g), v),
+        ApiKey::ElectLeaders => sample(admin::elect_leaders(v, g), v),
+        ApiKey::AlterPartitionReassignments => sample(admin::alter_partition_reassignments(v, g), v),
+        ApiKey::ListPartitionReassignments => sample(admin::list_partition_reassignments(g), v),
+        ApiKey::DescribeClientQuotas => sample(admin::describe_client_quotas(g), v),
+        ApiKey::DescribeQuorum => sample(admin::describe_quorum(g), v),
+        ApiKey::UpdateFeatures => sample(admin::update_features(v, g), v),
+        ApiKey::DescribeProducers => sample(admin::describe_producers(g), v),
+        ApiKey::ListConfigResources => sample(admin::list_config_resources(v, g), v),
     }
 }
 
@@ -350,60 +396,6 @@ fn offset_for_leader_epoch(v: i16, g: &mut Gen) -> OffsetForLeaderEpochRequest {
         request.replica_id = BrokerId(g.i32());
     }
     request
-}
-
-fn describe_configs(v: i16, g: &mut Gen) -> DescribeConfigsRequest {
-    let mut request = DescribeConfigsRequest::default()
-        .with_resources(g.vec(|g| {
-            describe::DescribeConfigsResource::default()
-                .with_resource_type(g.i8())
-                .with_resource_name(str_bytes(g))
-                .with_configuration_keys(g.option(|g| g.vec(str_bytes)))
-                .with_unknown_tagged_fields(g.tags())
-        }))
-        .with_include_synonyms(g.bool())
-        .with_unknown_tagged_fields(g.tags());
-    if v >= 3 {
-        request.include_documentation = g.bool();
-    }
-    request
-}
-
-fn alter_configs(g: &mut Gen) -> AlterConfigsRequest {
-    AlterConfigsRequest::default()
-        .with_resources(g.vec(|g| {
-            alter::AlterConfigsResource::default()
-                .with_resource_type(g.i8())
-                .with_resource_name(str_bytes(g))
-                .with_configs(g.vec(|g| {
-                    alter::AlterableConfig::default()
-                        .with_name(str_bytes(g))
-                        .with_value(g.option(str_bytes))
-                        .with_unknown_tagged_fields(g.tags())
-                }))
-                .with_unknown_tagged_fields(g.tags())
-        }))
-        .with_validate_only(g.bool())
-        .with_unknown_tagged_fields(g.tags())
-}
-
-fn incremental_alter_configs(g: &mut Gen) -> IncrementalAlterConfigsRequest {
-    IncrementalAlterConfigsRequest::default()
-        .with_resources(g.vec(|g| {
-            incremental::AlterConfigsResource::default()
-                .with_resource_type(g.i8())
-                .with_resource_name(str_bytes(g))
-                .with_configs(g.vec(|g| {
-                    incremental::AlterableConfig::default()
-                        .with_name(str_bytes(g))
-                        .with_config_operation(g.i8())
-                        .with_value(g.option(str_bytes))
-                        .with_unknown_tagged_fields(g.tags())
-                }))
-                .with_unknown_tagged_fields(g.tags())
-        }))
-        .with_validate_only(g.bool())
-        .with_unknown_tagged_fields(g.tags())
 }
 
 fn create_partitions(g: &mut Gen) -> CreatePartitionsRequest {

@@ -4,14 +4,14 @@
 use crate::allocator::peak_bytes;
 use crate::generate::{Gen, seed};
 use crate::requests::{self, served, with_request_type};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::*;
-use kafka_protocol::protocol::{Message, Request};
+use kafka_protocol::protocol::{Message, Request, StrBytes};
 use streamhouse_protocol::DecodeError;
 use streamhouse_protocol::api::{APIS, ApiKey};
 use streamhouse_protocol::frame::frame_bytes;
 use streamhouse_protocol::header::RequestHeader;
-use streamhouse_protocol::shape::{Checked, DECODE_MEMORY_LIMIT, check_request, decode_request};
+use streamhouse_protocol::shape::{Checked, DECODE_MEMORY_LIMIT, check_request, decode_request, decode_request_within};
 
 /// Bookkeeping of `Bytes` and of an error's text, whatever the request's size.
 const SLACK_BYTES: usize = 1024;
@@ -225,6 +225,62 @@ fn true_counts_are_bounded_by_the_memory_limit() {
         }),
         "tags"
     );
+}
+
+/// A request of 100,000 members is decoded within the limit or refused; its assignments are slices of the frame.
+#[test]
+fn members_by_the_hundred_thousand_stay_within_the_limit() {
+    let members = (0..100_000).map(|member| {
+        let id = StrBytes::from_string(format!("member-{member:06}"));
+        leave_group_request::MemberIdentity::default().with_member_id(id)
+    });
+    let leave = LeaveGroupRequest::default().with_members(members.collect());
+    let assignments = (0..100_000).map(|member| {
+        let id = StrBytes::from_string(format!("member-{member:06}"));
+        sync_group_request::SyncGroupRequestAssignment::default()
+            .with_member_id(id)
+            .with_assignment(Bytes::from_static(&[7; 100]))
+    });
+    let sync = SyncGroupRequest::default().with_assignments(assignments.collect());
+    let large = Bytes::from(vec![7; 10 << 20]);
+    let one = sync_group_request::SyncGroupRequestAssignment::default().with_assignment(large);
+    let one = SyncGroupRequest::default().with_assignments(vec![one]);
+    for version in 3..=5 {
+        bounded(version, &leave, 20 << 20);
+        bounded(version, &sync, 20 << 20);
+        bounded(version, &one, SLACK_BYTES);
+    }
+}
+
+/// Decodes to what it was, within `memory_max`; and is refused, without taking memory, when one byte less than it needs is
+/// allowed.
+fn bounded<T: Request + PartialEq + std::fmt::Debug>(version: i16, request: &T, memory_max: usize) {
+    let mut body = BytesMut::new();
+    request.encode(&mut body, version).expect("encodes");
+    let body = body.freeze();
+    let checked = check_request(T::KEY, version, &body, DECODE_MEMORY_LIMIT).expect("passes");
+    assert!(checked.memory_bytes <= memory_max, "{} {version}", checked.memory_bytes);
+    let (decoded, peak) = peak_bytes(|| decode_request::<T>(version, body.clone()));
+    assert!(decoded.is_ok_and(|decoded| &decoded == request));
+    assert!(peak <= checked.memory_bytes + SLACK_BYTES, "{peak}");
+    let limit = checked.memory_bytes - 1;
+    let (refused, peak) = peak_bytes(|| decode_request_within::<T>(version, body, limit));
+    assert_eq!(refused, Err(DecodeError::Memory { limit }));
+    assert!(peak <= SLACK_BYTES, "{peak}");
+}
+
+#[test]
+fn a_null_byte_field_is_refused_where_the_protocol_has_none() {
+    // JoinGroup 0: one protocol `r` whose metadata is null.
+    let join = [
+        &[0, 1, b'g', 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, b'r'][..],
+        &[0xff; 4],
+    ]
+    .concat();
+    let null = DecodeError::Null { what: "a byte field" };
+    assert_eq!(check(ApiKey::JoinGroup, 0, &join), Err(null));
+    let empty = [&join[..join.len() - 4], &[0; 4]].concat();
+    assert!(check(ApiKey::JoinGroup, 0, &empty).is_ok());
 }
 
 #[test]

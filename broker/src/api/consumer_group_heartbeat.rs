@@ -1,0 +1,39 @@
+//! ConsumerGroupHeartbeat (68), versions 0–1: the whole life of a member of a consumer group, KIP-848 (contract 82–86). The
+//! reply comes when what it says is durable.
+
+use super::group_request::{client, may};
+use crate::context::{Operation, RequestContext};
+use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
+use kafka_protocol::protocol::StrBytes;
+use protocol::ErrorCode;
+use std::future::Future;
+
+/// Takes the heartbeat; the reply comes later.
+pub fn handle(
+    ctx: &RequestContext,
+    request: ConsumerGroupHeartbeatRequest,
+) -> impl Future<Output = ConsumerGroupHeartbeatResponse> + Send + 'static + use<> {
+    let client = client(ctx);
+    let answer = may(ctx, Operation::Read, &request.group_id).map(|()| {
+        let groups = &ctx.broker.groups;
+        groups.change(&request.group_id, |shard, env| {
+            shard.consumer_group_heartbeat(env, &client, &request)
+        })
+    });
+    let ctx = ctx.clone();
+    async move {
+        let given = match answer {
+            Ok(answer) => answer.given().await,
+            Err(code) => Err(code),
+        };
+        let response = given.unwrap_or_else(refused);
+        ctx.count_error(response.error_code);
+        response
+    }
+}
+
+fn refused(code: ErrorCode) -> ConsumerGroupHeartbeatResponse {
+    ConsumerGroupHeartbeatResponse::default()
+        .with_error_code(code.code())
+        .with_error_message(Some(StrBytes::from_static_str(code.message())))
+}

@@ -1,0 +1,33 @@
+//! What requests about groups have in common: who asks, and whether he may.
+
+use crate::context::{Operation, RequestContext, Resource};
+use crate::groups::Client;
+use protocol::ErrorCode;
+use std::sync::Arc;
+
+/// Operations that exist on a group.
+pub(super) const GROUP_OPERATIONS: [Operation; 5] = [
+    Operation::Read,
+    Operation::Delete,
+    Operation::Describe,
+    Operation::DescribeConfigs,
+    Operation::AlterConfigs,
+];
+
+/// Who asks, as groups remember it.
+pub(super) fn client(ctx: &RequestContext) -> Client {
+    Client {
+        client_id: Arc::clone(&ctx.client_id),
+        host: Arc::from(format!("/{}", ctx.peer.ip().to_canonical())),
+        api_version: ctx.api_version,
+    }
+}
+
+/// Whether the client may do that to the group.
+pub(super) fn may(ctx: &RequestContext, operation: Operation, group_id: &str) -> Result<(), ErrorCode> {
+    if ctx.authorize(operation, &Resource::Group(group_id)) {
+        Ok(())
+    } else {
+        Err(ErrorCode::GroupAuthorizationFailed)
+    }
+}
