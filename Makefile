@@ -22,7 +22,7 @@ DATA ?= ./data
 ARGS ?=
 export LISTENER HTTP DATA ARGS
 
-.PHONY: help run test build install install-test fmt fmt-check lint deny doc unit compat tidy bench crash \
+.PHONY: help run test build install install-test fmt fmt-check lint deny doc unit compat tidy bench crash crash-groups \
         docker docker-check docker-check-full clean-data
 
 help: ## What can be made
@@ -74,6 +74,9 @@ bench: build ## Our benchmark: StreamHouse and Apache Kafka in turn on this mach
 
 crash: build ## kill -9 at random moments: ROUNDS=1000 SEED=number
 	CRASH_ROUNDS=$(or $(ROUNDS),1000) $(if $(SEED),CRASH_SEED=$(SEED)) $(CARGO) test --locked --release -p streamhouse-compat-tests --test crash -- --nocapture
+
+crash-groups: build ## kill -9 at random moments of rebalances and commits: ROUNDS=1000 SEED=number
+	GROUP_CRASH_ROUNDS=$(or $(ROUNDS),1000) $(if $(SEED),GROUP_CRASH_SEED=$(SEED)) $(CARGO) test --locked --release -p streamhouse-compat-tests --test group_crash -- --nocapture
 
 docker: ## Build the container image with the local engine
 	docker build --tag streamhouse:$(or $(TAG),latest) .

@@ -1,4 +1,5 @@
-//! Producing and consuming: keys choose partitions; a consumer reads from both ends, seeks, and starts at a time.
+//! Producing and consuming: keys choose partitions; a consumer reads from both ends, seeks, and starts at a time; members of a
+//! group share partitions, commit, and go on where the group has come to, in both group protocols.
 //!
 //! ```text
 //! cargo run --release -p streamhouse-compat-tests --example e2e_producer_consumer -- --brokers 127.0.0.1:9092 [--restart]
@@ -17,6 +18,9 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+#[path = "e2e_producer_consumer/groups.rs"]
+mod groups;
 
 /// How long anything may take before the program gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -47,6 +51,9 @@ async fn main() {
     run.read_from_a_timestamp(&written);
     if restart {
         run.consume_while_the_broker_restarts(&written);
+    }
+    for protocol in ["classic", "consumer"] {
+        run.share_partitions_in_a_group(protocol, restart).await;
     }
     run.delete_topic().await;
     println!(
@@ -304,12 +311,7 @@ impl Run {
         let found = read_to_the_end(&consumer, |_| {
             count += 1;
             if count == RECORDS / 2 {
-                println!("RESTART: kill the broker now, start it again on the same data, then press Enter");
-                let mut line = String::new();
-                std::io::stdin()
-                    .lock()
-                    .read_line(&mut line)
-                    .expect("a terminal or a pipe");
+                ask_for_a_restart();
             }
         });
         for (partition, expected) in (0..).zip(written) {
@@ -339,6 +341,16 @@ impl Run {
             result.expect("the topic is deleted");
         }
     }
+}
+
+/// Returns when the broker was killed and started again.
+fn ask_for_a_restart() {
+    println!("RESTART: kill the broker now, start it again on the same data, then press Enter");
+    let mut line = String::new();
+    std::io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .expect("a terminal or a pipe");
 }
 
 /// Reads until each partition has reported its end once: offsets and records by partition.

@@ -1,8 +1,8 @@
 //! Apache Kafka's Java clients, tools and broker: fetched once from Maven Central by name, run as child processes.
 //!
-//! The jars named by `java/pom.xml` live in `$XDG_CACHE_HOME/streamhouse/java/VERSION` (`~/.cache` by default), outside the
-//! clone, with a copy of the pom beside them that tells whether they are the right ones. `java` (17 or later) and `mvn`
-//! must be installed, `javac` too for programs of our own.
+//! The jars named by `java/pom.xml` live in `$XDG_CACHE_HOME/streamhouse/java/VERSION-HASH` (`~/.cache` by default), outside
+//! the clone. The hash is the pom's: another clone that wants others does not take them away from running programs. `java`
+//! (17 or later) and `mvn` must be installed, `javac` too for programs of our own.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -10,6 +10,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::client_matrix::install::hash;
 use crate::harness::spawn_with_us;
 
 /// The version of Apache Kafka whose jars are used.
@@ -55,7 +56,7 @@ impl Java {
             }
         }
         let java = Java {
-            home: cache_dir().join(KAFKA_VERSION),
+            home: cache_dir().join(format!("{KAFKA_VERSION}-{:016x}", hash(&[POM]))),
         };
         fs::create_dir_all(&java.home).map_err(|e| format!("{}: {e}", java.home.display()))?;
         let _lock = java.lock()?;
@@ -179,7 +180,7 @@ impl Java {
 }
 
 /// Options that make a virtual machine of a few seconds cheap: no second compiler, one collector thread.
-const SHORT_LIVED: [&str; 4] = [
+pub(crate) const SHORT_LIVED: [&str; 4] = [
     "-XX:TieredStopAtLevel=1",
     "-XX:+UseSerialGC",
     "-Xshare:auto",

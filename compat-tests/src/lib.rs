@@ -5,8 +5,12 @@
 
 pub mod apache_kafka;
 pub mod checker;
+pub mod client_matrix;
+pub mod group_checker;
+pub mod group_workload;
 pub mod harness;
 pub mod http;
+pub mod interrupted_start;
 pub mod java;
 pub mod kcat;
 pub mod ops;

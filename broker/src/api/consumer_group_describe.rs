@@ -1,7 +1,7 @@
 //! ConsumerGroupDescribe (69), versions 0–1: consumer groups (KIP-848) and their members. Classic and absent groups are
 //! GROUP_ID_NOT_FOUND(69), upon which clients ask DescribeGroups (contract 87).
 
-use super::group_request::{GROUP_OPERATIONS, may};
+use super::group_request::{GROUP_OPERATIONS, consumer_protocol_is_on, may};
 use super::{OPERATIONS_NOT_ASKED, authorized_operations, own};
 use crate::context::{Operation, RequestContext, Resource};
 use kafka_protocol::messages::consumer_group_describe_response::DescribedGroup;
@@ -52,7 +52,8 @@ fn check(ctx: &RequestContext, group_id: &str) -> Result<(), ErrorCode> {
     if group_id.is_empty() {
         return Err(ErrorCode::InvalidGroupId);
     }
-    may(ctx, Operation::Describe, group_id)
+    may(ctx, Operation::Describe, group_id)?;
+    consumer_protocol_is_on(ctx)
 }
 
 fn refused(code: ErrorCode) -> DescribedGroup {

@@ -1,7 +1,7 @@
 //! ConsumerGroupHeartbeat (68), versions 0–1: the whole life of a member of a consumer group, KIP-848 (contract 82–86). The
 //! reply comes when what it says is durable.
 
-use super::group_request::{client, may};
+use super::group_request::{client, consumer_protocol_is_on, may};
 use crate::context::{Operation, RequestContext};
 use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 use kafka_protocol::protocol::StrBytes;
@@ -14,7 +14,8 @@ pub fn handle(
     request: ConsumerGroupHeartbeatRequest,
 ) -> impl Future<Output = ConsumerGroupHeartbeatResponse> + Send + 'static + use<> {
     let client = client(ctx);
-    let answer = may(ctx, Operation::Read, &request.group_id).map(|()| {
+    let allowed = may(ctx, Operation::Read, &request.group_id).and_then(|()| consumer_protocol_is_on(ctx));
+    let answer = allowed.map(|()| {
         let groups = &ctx.broker.groups;
         groups.change(&request.group_id, |shard, env| {
             shard.consumer_group_heartbeat(env, &client, &request)

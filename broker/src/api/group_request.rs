@@ -1,6 +1,7 @@
 //! What requests about groups have in common: who asks, and whether he may.
 
 use crate::context::{Operation, RequestContext, Resource};
+use crate::features::GROUP_VERSION;
 use crate::groups::Client;
 use protocol::ErrorCode;
 use std::sync::Arc;
@@ -29,5 +30,14 @@ pub(super) fn may(ctx: &RequestContext, operation: Operation, group_id: &str) ->
         Ok(())
     } else {
         Err(ErrorCode::GroupAuthorizationFailed)
+    }
+}
+
+/// Whether the newer protocol (KIP-848) is on: the feature `group.version` turns it off at 0.
+pub(super) fn consumer_protocol_is_on(ctx: &RequestContext) -> Result<(), ErrorCode> {
+    if ctx.broker.features.level(GROUP_VERSION) > 0 {
+        Ok(())
+    } else {
+        Err(ErrorCode::UnsupportedVersion)
     }
 }

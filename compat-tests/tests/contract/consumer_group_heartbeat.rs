@@ -4,7 +4,12 @@ use super::connect;
 use super::group_member::*;
 use super::offset_commit::{commit_request, committed};
 use kafka_protocol::messages::consumer_group_heartbeat_request::TopicPartitions;
-use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
+use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use kafka_protocol::messages::update_features_request::FeatureUpdateKey;
+use kafka_protocol::messages::{
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, IncrementalAlterConfigsRequest,
+    UpdateFeaturesRequest,
+};
 use streamhouse_compat_tests::ops::{code, text};
 use streamhouse_compat_tests::{Broker, RawClient};
 use uuid::Uuid;
@@ -203,6 +208,36 @@ fn commits_go_by_the_members_epoch() {
     assert_eq!(ask(9, "m", joined.member_epoch + 1), STALE_MEMBER_EPOCH);
     assert_eq!(ask(9, "stranger", joined.member_epoch), UNKNOWN_MEMBER_ID);
     assert_eq!(committed(&mut client, "g", "t", 0), (0, 5));
+}
+
+#[test]
+fn the_protocol_can_be_turned_off_and_tuned_for_a_group() {
+    // contract 14, 66, 83
+    let (_broker, mut client, _) = start_with(1);
+    let config = AlterableConfig::default()
+        .with_name(text("consumer.heartbeat.interval.ms"))
+        .with_value(Some(text("7000")));
+    let resource = AlterConfigsResource::default()
+        .with_resource_type(32)
+        .with_resource_name(text("g"))
+        .with_configs(vec![config]);
+    let alter = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+    assert_eq!(client.call(1, &alter).responses[0].error_code, 0);
+    let tuned = modern_member(&mut client, "g", "m", &["t"]);
+    assert_eq!(tuned.heartbeat_interval_ms, 7_000);
+    assert_eq!(
+        modern_member(&mut client, "other", "m", &["t"]).heartbeat_interval_ms,
+        5_000
+    );
+
+    let off = FeatureUpdateKey::default()
+        .with_feature(text("group.version"))
+        .with_max_version_level(0)
+        .with_upgrade_type(2);
+    let update = UpdateFeaturesRequest::default().with_feature_updates(vec![off]);
+    assert_eq!(client.call(1, &update).error_code, 0);
+    let refused = client.call(1, &modern_beat("g", "m", tuned.member_epoch));
+    assert_eq!(refused.error_code, code::UNSUPPORTED_VERSION);
 }
 
 #[test]

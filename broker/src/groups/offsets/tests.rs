@@ -1,3 +1,5 @@
+//! Offsets are put, found, replaced and forgotten; names are kept once.
+
 use super::{GroupOffsets, OffsetTables};
 use protocol::group_records::OffsetCommitValue;
 use protocol::types::TopicId;

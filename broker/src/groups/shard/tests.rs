@@ -1,3 +1,5 @@
+//! Whole shards with mock time: each file a subject, `world` what they share, `model` random histories.
+
 mod checkpoints;
 mod classic_groups;
 mod commits;

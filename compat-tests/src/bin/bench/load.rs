@@ -74,44 +74,89 @@ impl Measured {
     }
 }
 
+/// How long a load runs, and whose processor time is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timing {
+    /// The broker's process.
+    pub(crate) pid: u32,
+    /// Not measured.
+    pub(crate) warm_up: Duration,
+    /// Measured; ends early after `most_bytes`.
+    pub(crate) duration: Duration,
+    pub(crate) most_bytes: u64,
+    /// How often the bytes are looked at.
+    pub(crate) step: Duration,
+}
+
 /// Counters and signals that the threads of one load share.
 #[derive(Default)]
-struct Shared {
+pub(crate) struct Shared {
     requests: AtomicU64,
     bytes: AtomicU64,
     measuring: AtomicBool,
     stop: AtomicBool,
 }
 
+impl Shared {
+    /// Whether latencies count now.
+    pub(crate) fn measuring(&self) -> bool {
+        self.measuring.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing more is to be sent.
+    pub(crate) fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// A request was answered.
+    pub(crate) fn count(&self, bytes: u64) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
 /// Produces until the time or the bytes are over. An error code in any reply is an error.
 pub(crate) fn produce(load: &ProduceLoad<'_>) -> io::Result<Measured> {
+    // Bytes are looked at so often that no load goes far beyond its share of the disk.
+    let large = load.records * load.record_bytes >= 1 << 16;
+    let timing = Timing {
+        pid: load.pid,
+        warm_up: load.warm_up,
+        duration: load.duration,
+        most_bytes: load.most_bytes,
+        step: Duration::from_millis(if large { 5 } else { 50 }),
+    };
+    measure(&timing, load.connections, |index, shared| {
+        connection(load, index, shared)
+    })
+}
+
+/// Runs `connection` in a thread for each of them, and measures. A connection gives its latencies in microseconds when the
+/// others are stopped, or its error.
+pub(crate) fn measure(
+    timing: &Timing,
+    connections: usize,
+    connection: impl Fn(usize, &Shared) -> io::Result<Vec<u32>> + Sync,
+) -> io::Result<Measured> {
     let shared = Shared::default();
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..load.connections)
-            .map(|i| {
-                scope.spawn({
-                    let shared = &shared;
-                    move || connection(load, i, shared)
-                })
-            })
+        let (shared, connection) = (&shared, &connection);
+        let threads: Vec<_> = (0..connections)
+            .map(|index| scope.spawn(move || connection(index, shared)))
             .collect();
-        let begin = Instant::now();
-        wait(&shared, load, begin + load.warm_up, u64::MAX, || {
-            threads.iter().any(|t| t.is_finished())
-        });
-        let (started, cpu) = (Instant::now(), cpu_seconds(load.pid));
+        let failed = || threads.iter().any(|t| t.is_finished());
+        wait(shared, timing, Instant::now() + timing.warm_up, u64::MAX, failed);
+        let (started, cpu) = (Instant::now(), cpu_seconds(timing.pid));
         let before = (
             shared.requests.load(Ordering::Relaxed),
             shared.bytes.load(Ordering::Relaxed),
         );
         shared.measuring.store(true, Ordering::Relaxed);
-        let enough = before.1.saturating_add(load.most_bytes);
-        wait(&shared, load, started + load.duration, enough, || {
-            threads.iter().any(|t| t.is_finished())
-        });
+        let enough = before.1.saturating_add(timing.most_bytes);
+        wait(shared, timing, started + timing.duration, enough, failed);
         let requests = shared.requests.load(Ordering::Relaxed) - before.0;
         let bytes = shared.bytes.load(Ordering::Relaxed) - before.1;
-        let (seconds, broker_cpu_seconds) = (started.elapsed().as_secs_f64(), cpu_seconds(load.pid) - cpu);
+        let (seconds, broker_cpu_seconds) = (started.elapsed().as_secs_f64(), cpu_seconds(timing.pid) - cpu);
         shared.stop.store(true, Ordering::Relaxed);
         let mut latencies_us = Vec::new();
         for thread in threads {
@@ -129,15 +174,9 @@ pub(crate) fn produce(load: &ProduceLoad<'_>) -> io::Result<Measured> {
 }
 
 /// Until the deadline, until there are enough bytes, or until a thread gave up.
-fn wait(shared: &Shared, load: &ProduceLoad<'_>, deadline: Instant, enough_bytes: u64, failed: impl Fn() -> bool) {
-    // Bytes are looked at so often that no load goes far beyond its share of the disk.
-    let step = if load.records * load.record_bytes >= 1 << 16 {
-        Duration::from_millis(5)
-    } else {
-        Duration::from_millis(50)
-    };
+fn wait(shared: &Shared, timing: &Timing, deadline: Instant, enough_bytes: u64, failed: impl Fn() -> bool) {
     while Instant::now() < deadline && shared.bytes.load(Ordering::Relaxed) < enough_bytes && !failed() {
-        std::thread::sleep(step.min(deadline.saturating_duration_since(Instant::now())));
+        std::thread::sleep(timing.step.min(deadline.saturating_duration_since(Instant::now())));
     }
 }
 
@@ -150,7 +189,7 @@ fn connection(load: &ProduceLoad<'_>, index: usize, shared: &Shared) -> io::Resu
     let (mut out, mut frame) = (Vec::new(), Vec::new());
     let request_bytes = (load.records * load.record_bytes) as u64;
     loop {
-        let stop = shared.stop.load(Ordering::Relaxed);
+        let stop = shared.stopped();
         while sent.len() < load.in_flight && !stop {
             let request = &requests[next % requests.len()];
             next += 1;
@@ -172,7 +211,7 @@ fn connection(load: &ProduceLoad<'_>, index: usize, shared: &Shared) -> io::Resu
                 return Ok(latencies_us);
             };
             let reply = read_frame(&mut reader, &mut frame)?;
-            if shared.measuring.load(Ordering::Relaxed) {
+            if shared.measuring() {
                 latencies_us.push(at.elapsed().as_micros().min(u128::from(u32::MAX)) as u32);
             }
             let mut error = 0;
@@ -183,8 +222,7 @@ fn connection(load: &ProduceLoad<'_>, index: usize, shared: &Shared) -> io::Resu
                     load.topic
                 )));
             }
-            shared.requests.fetch_add(1, Ordering::Relaxed);
-            shared.bytes.fetch_add(request_bytes, Ordering::Relaxed);
+            shared.count(request_bytes);
             if !holds_frame(reader.buffer()) {
                 break;
             }

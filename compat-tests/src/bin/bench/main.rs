@@ -4,9 +4,13 @@
 //! fresh, one after the other, in a directory of their own, with their defaults; medians of the rounds are printed as a
 //! Markdown table. The load comes from this process over 127.0.0.1, so it shares the machine's cores with the broker.
 //!
-//! `load.rs` has the load generator, `rows.rs` what is measured, `report.rs` the table and the budgets.
+//! `load.rs` has the load generator, `rows.rs` what is measured (`commits.rs` and `groups.rs` of consumer groups),
+//! `report.rs` the table and the budgets.
 
+mod commits;
+mod groups;
 mod load;
+mod members;
 mod process;
 mod report;
 mod rows;

@@ -18,7 +18,7 @@ enum Budget {
 }
 
 /// The design's budgets, by the label of the number.
-const BUDGETS: [(&str, Budget); 12] = [
+const BUDGETS: [(&str, Budget); 22] = [
     ("start on an empty directory", Budget::AtMost(0.1)),
     ("memory, idle", Budget::AtMost(30.0)),
     ("1 MiB requests, acks=1: broker CPU", Budget::RatioAtMost(0.25)),
@@ -34,6 +34,19 @@ const BUDGETS: [(&str, Budget); 12] = [
     ("metrics page, 10,000 partitions", Budget::AtMost(100.0)),
     ("metrics page, 10,000 partitions: series", Budget::AtMost(5_000.0)),
     ("start after kill -9, 10,000 partitions", Budget::AtMost(2.0)),
+    ("offset commits, 16 members", Budget::RatioAtLeast(2.0)),
+    ("offset commits, 64 members", Budget::RatioAtLeast(2.0)),
+    ("offset commits, 64 without members", Budget::RatioAtLeast(2.0)),
+    ("offset commits, 16 members, fsynced", Budget::RatioAtLeast(10.0)),
+    ("offset commits, 64 members, fsynced", Budget::RatioAtLeast(10.0)),
+    (
+        "offset commits, 64 without members, fsynced",
+        Budget::RatioAtLeast(10.0),
+    ),
+    ("1,000 members: last join to all assigned", Budget::AtMost(2.0)),
+    ("start after kill -9, 10,000 groups", Budget::AtMost(2.0)),
+    ("memory a member, 10,000 groups", Budget::AtMost(8.0)),
+    ("memory a member after a restart", Budget::AtMost(8.0)),
 ];
 
 /// All samples of all rounds.

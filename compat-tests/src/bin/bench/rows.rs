@@ -12,9 +12,10 @@ use streamhouse_compat_tests::{Broker, RawClient, ops, records};
 use crate::load::{FetchLoad, Measured, ProduceLoad, fetch_all, produce};
 use crate::process::{rss_bytes, sync_disks};
 use crate::target::{Kind, Target};
+use crate::{commits, groups};
 
 /// A row's name on the command line, and what it does.
-pub(crate) const ROWS: [(&str, &str); 9] = [
+pub(crate) const ROWS: [(&str, &str); 13] = [
     ("start", "start on an empty directory, idle memory"),
     (
         "large",
@@ -39,6 +40,19 @@ pub(crate) const ROWS: [(&str, &str); 9] = [
         "fetch what 1 MiB requests produced, 2 connections, 4 partitions",
     ),
     (
+        "commits",
+        "offset commits, one in flight on each of 16 and 64 connections, each a group of its own",
+    ),
+    (
+        "commits-durable",
+        "the same, fsynced before each answer (Kafka: `flush.messages=1` on __consumer_offsets)",
+    ),
+    ("join", "1,000 members join one group, initial delay 0"),
+    (
+        "groups",
+        "10,000 groups × 3 members × 100 offsets: time to build, memory, start after kill -9",
+    ),
+    (
         "partitions",
         "10,000 partitions with a record each: memory, start after kill -9, metrics page (StreamHouse only)",
     ),
@@ -60,9 +74,9 @@ pub(crate) struct Settings<'a> {
 pub(crate) fn run(kind: Kind, dir: &Path, settings: &Settings<'_>) -> Result<Vec<Sample>, String> {
     let wanted = |row: &str| settings.rows.iter().any(|r| r == row);
     let mut samples = Vec::new();
-    if ROWS.iter().any(|(row, _)| *row != "partitions" && wanted(row)) {
+    if wanted("start") || ON_ONE_BROKER.iter().any(|(row, _)| wanted(row)) {
         let dir = dir.join("rows");
-        let (target, took) = Target::start(kind, &dir, settings.java)?;
+        let (target, took) = Target::start(kind, &dir, settings.java, &[])?;
         if wanted("start") {
             samples.push(("start", "start on an empty directory", "s", took.as_secs_f64()));
             std::thread::sleep(Duration::from_secs(1));
@@ -72,13 +86,20 @@ pub(crate) fn run(kind: Kind, dir: &Path, settings: &Settings<'_>) -> Result<Vec
             target: &target,
             settings,
         };
-        for (row, run) in PRODUCE_AND_FETCH {
+        for (row, run) in ON_ONE_BROKER {
             if wanted(row) {
                 samples.extend(run(&bench).map_err(|e| format!("{row} on {kind:?}: {e}"))?);
             }
         }
         drop(target);
         std::fs::remove_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+    }
+    for (row, run) in ON_A_BROKER_OF_THEIR_OWN {
+        if wanted(row) {
+            let dir = dir.join(row);
+            samples.extend(run(kind, &dir, settings).map_err(|e| format!("{row} on {kind:?}: {e}"))?);
+            std::fs::remove_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+        }
     }
     if wanted("partitions") && kind == Kind::StreamHouse {
         let dir = dir.join("partitions");
@@ -90,7 +111,8 @@ pub(crate) fn run(kind: Kind, dir: &Path, settings: &Settings<'_>) -> Result<Vec
 
 type RowFn = fn(&Bench<'_>) -> io::Result<Vec<Sample>>;
 
-const PRODUCE_AND_FETCH: [(&str, RowFn); 7] = [
+/// The commits come last: they end with another configuration of Kafka.
+const ON_ONE_BROKER: [(&str, RowFn); 9] = [
     ("large", large),
     ("large-durable", large_durable),
     ("medium", medium),
@@ -98,11 +120,19 @@ const PRODUCE_AND_FETCH: [(&str, RowFn); 7] = [
     ("small-many", small_many),
     ("latency", latency),
     ("fetch", fetch),
+    ("commits", commits::with_defaults),
+    ("commits-durable", commits::durable),
 ];
 
-struct Bench<'a> {
-    target: &'a Target,
-    settings: &'a Settings<'a>,
+type OwnBrokerRowFn = fn(Kind, &Path, &Settings<'_>) -> Result<Vec<Sample>, String>;
+
+const ON_A_BROKER_OF_THEIR_OWN: [(&str, OwnBrokerRowFn); 2] =
+    [("join", groups::join_one_group), ("groups", groups::many_groups)];
+
+/// What a row has at hand.
+pub(crate) struct Bench<'a> {
+    pub(crate) target: &'a Target,
+    pub(crate) settings: &'a Settings<'a>,
 }
 
 impl Bench<'_> {

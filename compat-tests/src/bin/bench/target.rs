@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use kafka_protocol::messages::{BrokerId, ListOffsetsRequest, MetadataRequest};
+use kafka_protocol::messages::{BrokerId, FindCoordinatorRequest, ListOffsetsRequest, MetadataRequest};
 use streamhouse_compat_tests::apache_kafka::ApacheKafka;
 use streamhouse_compat_tests::java::Java;
-use streamhouse_compat_tests::ops::{LATEST, topic_name};
+use streamhouse_compat_tests::ops::{LATEST, text, topic_name};
 use streamhouse_compat_tests::{Broker, RawClient};
 
 /// Which broker.
@@ -25,17 +25,26 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    /// Starts a broker on an empty `dir` and waits until it answers. Gives the time from the start of the process to that.
-    pub(crate) fn start(kind: Kind, dir: &Path, java: Option<&Java>) -> Result<(Target, Duration), String> {
+    /// Starts a broker on an empty `dir` with these settings, and waits until it answers. Gives the time from the start of the
+    /// process to that.
+    pub(crate) fn start(
+        kind: Kind,
+        dir: &Path,
+        java: Option<&Java>,
+        settings: &[(&str, &str)],
+    ) -> Result<(Target, Duration), String> {
         let (target, started) = match kind {
             Kind::StreamHouse => {
                 let started = Instant::now();
-                let broker = Broker::builder().data_dir(dir).start();
+                let builder = settings
+                    .iter()
+                    .fold(Broker::builder(), |builder, (key, value)| builder.set(key, value));
+                let broker = builder.data_dir(dir).start();
                 (Target::StreamHouse(Box::new(broker)), started)
             }
             Kind::Kafka => {
                 let java = java.ok_or("Kafka's jars are not installed")?;
-                let kafka = ApacheKafka::start(java, dir, &[])?;
+                let kafka = ApacheKafka::start(java, dir, settings)?;
                 let started = kafka.spawned();
                 (Target::Kafka(Box::new(kafka)), started)
             }
@@ -101,6 +110,35 @@ impl Target {
             .iter()
             .flat_map(|t| &t.partitions)
             .any(|p| p.error_code != 0)
+        {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Kills with SIGKILL and starts again on the same data and ports; returns when it listens.
+    pub(crate) fn crash(&mut self) -> Result<(), String> {
+        match self {
+            Target::StreamHouse(broker) => {
+                broker.kill9();
+                broker.restart();
+                Ok(())
+            }
+            Target::Kafka(kafka) => {
+                kafka.kill9();
+                kafka.restart()
+            }
+        }
+    }
+
+    /// Asks for a group's coordinator until there is one: that makes the offsets topic, where none is yet.
+    pub(crate) fn wait_for_coordinator(&self) {
+        let mut client = RawClient::connect(self.addr());
+        let request = FindCoordinatorRequest::default().with_coordinator_keys(vec![text("bench")]);
+        while client
+            .call(4, &request)
+            .coordinators
+            .iter()
+            .any(|coordinator| coordinator.error_code != 0)
         {
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -1,3 +1,5 @@
+//! The state written in chunks, with events in between, replays to the same state.
+
 use super::world::{World, commit_request, durable, replayed, snapshot};
 use crate::groups::SnapshotCursor;
 use protocol::group_records::GroupRecord;
