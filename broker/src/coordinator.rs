@@ -343,6 +343,11 @@ impl GroupCoordinator {
         if shards.as_ref().is_some_and(|shards| shards.topic_id == topic.id) {
             return;
         }
+        // Deleted since it was made: its deletion was told already, and nothing would ever let go of it again. Later
+        // deletions wait for the lock.
+        if self.world.partitions.topic_by_id(topic.id).is_none() {
+            return;
+        }
         let partitions = topic.logs().iter().enumerate().map(|(number, log)| {
             Arc::new(Partition::new(
                 number,
@@ -365,8 +370,9 @@ impl GroupCoordinator {
         let Some(shards) = self.shards() else { return };
         if shards.topic_id == topic.id {
             *self.shards.write() = None;
-            self.world.timers.clear();
             shards.partitions.iter().for_each(|partition| partition.end());
+            // Nothing sets timers any more, and the next topic of this name is not made before this returns.
+            self.world.timers.clear();
             return;
         }
         for partition in &shards.partitions {
@@ -418,12 +424,11 @@ impl World {
         *self.stopping.borrow()
     }
 
-    /// The largest batch that the topic takes.
-    fn batch_bytes_max(&self, topic_id: TopicId) -> usize {
-        self.partitions.topic_by_id(topic_id).map_or(0, |topic| {
-            let segment_bytes = usize::try_from(topic.settings.log.segment_bytes).unwrap_or(usize::MAX);
-            topic.settings.max_message_bytes.min(segment_bytes)
-        })
+    /// The largest batch that the topic takes. An error: it is being deleted.
+    fn batch_bytes_max(&self, topic_id: TopicId) -> Result<usize, ErrorCode> {
+        let topic = self.partitions.topic_by_id(topic_id).ok_or(ErrorCode::NotCoordinator)?;
+        let segment_bytes = usize::try_from(topic.settings.log.segment_bytes).unwrap_or(usize::MAX);
+        Ok(topic.settings.max_message_bytes.min(segment_bytes))
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use streamhouse::broker::Running;
 use streamhouse::config::{BrokerConfig, Sources};
-use streamhouse::groups::Client;
+use streamhouse::groups::{Client, Effects, Shard};
 use streamhouse::metrics::Recorder;
 use streamhouse::partitions::{CONSUMER_OFFSETS, NewTopic};
 use tokio::io::AsyncWriteExt;
@@ -292,6 +292,38 @@ async fn what_is_larger_than_a_batch_is_refused_as_a_whole() {
     assert_eq!(answer.given().await, Err(ErrorCode::UnknownServerError));
     assert_eq!(committed(&running, "g", "t", 0).await, Ok(1));
     assert_eq!(committed(&running, "g", "t", 99).await, Ok(-1));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_that_a_panic_left_is_read_back() {
+    // contract 69
+    let dir = tempfile::tempdir().expect("a directory");
+    let running = start(dir.path(), &["offsets.topic.num.partitions=1"]).await;
+    create_topic(&running, "t", 1).await;
+    assert_eq!(commit(&running, "g", "t", 0, 7).await, Ok(0));
+    let groups = Arc::clone(&running.broker.groups);
+    let panicked = tokio::spawn(async move {
+        let _ = groups.change_at_once("g", |shard, _| -> ((), Effects) {
+            // What no record says.
+            *shard = Shard::new();
+            panic!("planted");
+        });
+    });
+    assert!(panicked.await.is_err_and(|error| error.is_panic()));
+    // From now on it is an error or what was committed, never "no offset"; and it comes back.
+    let offset = loop {
+        match committed(&running, "g", "t", 0).await {
+            Ok(offset) => break offset,
+            Err(ErrorCode::NotCoordinator | ErrorCode::CoordinatorLoadInProgress) => {}
+            Err(code) => panic!("{code:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    };
+    assert_eq!(offset, 7);
+    assert_eq!(commit(&running, "g", "t", 0, 8).await, Ok(0));
+    assert_eq!(committed(&running, "g", "t", 0).await, Ok(8));
+    assert_eq!(running.broker.groups.census().failed, 0);
     running.stop().await;
 }
 

@@ -1,8 +1,9 @@
-//! A start of the broker that is killed before it is over, for crash tests: recovery must survive that, too.
+//! What crash tests do between two lives of the broker: a start that is killed before it is over, which recovery must survive
+//! too, and a copy of the data as recovery will find it.
 
 use std::fs::File;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::Broker;
@@ -29,5 +30,21 @@ pub fn start_and_kill(broker: &Broker, data: &Path, settings: &[(&str, &str)], d
     assert!(
         status.code().is_none(),
         "the start ended by itself with {status}:\n{said}"
+    );
+}
+
+/// Copies `home/data` to `home/data-before`, for whoever wants to see what a recovery that went wrong began with.
+pub fn copy_before_recovery(home: &Path) {
+    let before = home.join("data-before");
+    let _ = std::fs::remove_dir_all(&before);
+    let copied = Command::new("cp")
+        .arg("-r")
+        .arg(home.join("data"))
+        .arg(&before)
+        .status();
+    assert!(
+        copied.is_ok_and(|status| status.success()),
+        "cp -r to {}",
+        before.display()
     );
 }

@@ -9,17 +9,15 @@
 //! plan (sizes, kinds, moments), not the same interleaving. `CRASH_KEEP=1` keeps the data of the last kill as it was before
 //! any recovery, in `data-before` beside the failed broker's `data`: slower, and what one needs to understand a fault.
 
-use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use streamhouse_compat_tests::checker::{Event, Fault};
-use streamhouse_compat_tests::harness::{binary, spawn_with_us};
+use streamhouse_compat_tests::interrupted_start::{copy_before_recovery, start_and_kill};
 use streamhouse_compat_tests::workload::{Consumer, KINDS, Place, Producer, Shared};
 use streamhouse_compat_tests::{Broker, RawClient};
 
@@ -74,7 +72,7 @@ fn acknowledged_records_survive_kill_9() {
             copy_before_recovery(home.path());
         }
         for delay in &plan.interrupted_starts {
-            start_and_kill(home.path(), &broker, *delay);
+            start_and_kill(&broker, &home.path().join("data"), &[], *delay);
         }
         broker.restart();
         let outcome = verify_round(&shared, broker.kafka_addr(), &mut verified, round == rounds, &mut rng);
@@ -172,43 +170,6 @@ fn run_and_crash(
         progressed
     });
     assert!(progressed, "{} acknowledgements did not come: {plan:?}", plan.acks);
-}
-
-fn copy_before_recovery(home: &Path) {
-    let before = home.join("data-before");
-    let _ = std::fs::remove_dir_all(&before);
-    let copied = Command::new("cp")
-        .arg("-r")
-        .arg(home.join("data"))
-        .arg(&before)
-        .status();
-    assert!(
-        copied.is_ok_and(|status| status.success()),
-        "cp -r to {}",
-        before.display()
-    );
-}
-
-/// Starts the broker on its data and kills it after `delay`, most often in the midst of its recovery.
-fn start_and_kill(home: &Path, broker: &Broker, delay: Duration) {
-    let mut command = Command::new(binary());
-    command.arg("serve").arg("--data-dir").arg(home.join("data"));
-    command.arg("--listener").arg(broker.kafka_addr().to_string());
-    command.arg("--http-listener").arg(broker.http_addr().to_string());
-    // The environment is for settings: a key that names the binary is none.
-    command.env_remove("STREAMHOUSE_BIN");
-    let said = home.join("interrupted-start.log");
-    let output = File::create(&said).expect("a file in a temporary directory");
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output);
-    let mut child = spawn_with_us(command).expect("the binary runs");
-    std::thread::sleep(delay);
-    child.kill().expect("SIGKILL can be sent to a child");
-    let status = child.wait().expect("a killed child can be reaped");
-    let said = std::fs::read_to_string(&said).unwrap_or_default();
-    assert!(
-        status.code().is_none(),
-        "the start ended by itself with {status}:\n{said}"
-    );
 }
 
 /// Reads what is new in every partition and samples of what is old; at the end everything.

@@ -15,7 +15,6 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::FindCoordinatorRequest;
@@ -26,7 +25,7 @@ use streamhouse_compat_tests::group_checker::{Event, Fault};
 use streamhouse_compat_tests::group_workload::{
     ClassicMember, Committer, ConsumerMember, Kind, Shared, TOPICS, read_all,
 };
-use streamhouse_compat_tests::interrupted_start::start_and_kill;
+use streamhouse_compat_tests::interrupted_start::{copy_before_recovery, start_and_kill};
 use streamhouse_compat_tests::java::Java;
 use streamhouse_compat_tests::ops::text;
 use streamhouse_compat_tests::{Broker, RawClient, eventually};
@@ -235,21 +234,6 @@ fn run_and_crash(node: &mut Node, shared: &Shared, clients: &mut Clients<'_>, pl
     });
     shared.record(&Event::Killed);
     reached
-}
-
-fn copy_before_recovery(home: &Path) {
-    let before = home.join("data-before");
-    let _ = std::fs::remove_dir_all(&before);
-    let copied = Command::new("cp")
-        .arg("-r")
-        .arg(home.join("data"))
-        .arg(&before)
-        .status();
-    assert!(
-        copied.is_ok_and(|status| status.success()),
-        "cp -r to {}",
-        before.display()
-    );
 }
 
 fn report(shared: &Shared, seed: u64, round: u64, plan: &Plan, kept: &Path) {

@@ -1,7 +1,7 @@
 //! Java's clients and command line tools against the real binary: what most Kafka users have at hand.
 //!
 //! The tools run as a user runs them, one virtual machine each, so there are few; `java/ClientChecks.java` has the broader
-//! cases of AdminClient, KafkaProducer and KafkaConsumer in one. Groups do not exist yet: consumers are assigned.
+//! cases of AdminClient, KafkaProducer and KafkaConsumer in one. Groups are in `java_groups/`; here consumers are assigned.
 //!
 //! Needs `java`, `javac` and `mvn`. Without them these tests fail, unless `SKIP_JAVA_TESTS=1` says that they may be skipped.
 //! `JAVA_TESTS_AGAINST_KAFKA=1` runs them against Apache Kafka: what fails there is wrong in the test.
@@ -240,7 +240,7 @@ fn console_producer_and_consumer() {
             expected.push_str(&format!("Partition:0\t{key}\t{value}\n"));
         }
     }
-    // Groups do not exist yet: a partition and an offset instead.
+    // Without a group: a partition and an offset.
     let printed = "--property print.key=true --property print.partition=true";
     let from = "--topic console --partition 0 --timeout-ms 60000";
     let read = tools.out(

@@ -1,7 +1,9 @@
 //! ConsumerGroupDescribe (69), versions 0–1: consumer groups (KIP-848) and their members. Classic and absent groups are
 //! GROUP_ID_NOT_FOUND(69), upon which clients ask DescribeGroups (contract 87).
+//!
+//! Departures from Kafka: a group that is named twice is described once.
 
-use super::group_request::{GROUP_OPERATIONS, consumer_protocol_is_on, may};
+use super::group_request::{GROUP_OPERATIONS, consumer_protocol_is_on, may, once_each};
 use super::{OPERATIONS_NOT_ASKED, authorized_operations, own};
 use crate::context::{Operation, RequestContext, Resource};
 use kafka_protocol::messages::consumer_group_describe_response::DescribedGroup;
@@ -13,8 +15,9 @@ use std::future::Future;
 /// Looks the groups up; the reply comes when all that it says is durable.
 pub fn handle(
     ctx: &RequestContext,
-    request: ConsumerGroupDescribeRequest,
+    mut request: ConsumerGroupDescribeRequest,
 ) -> impl Future<Output = ConsumerGroupDescribeResponse> + Send + 'static + use<> {
+    once_each(&mut request.group_ids);
     let with_operations = request.include_authorized_operations;
     let describe = |group_id: GroupId| {
         let operations = if with_operations {

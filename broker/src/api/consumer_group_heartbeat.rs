@@ -2,8 +2,8 @@
 //! reply comes when what it says is durable.
 
 use super::group_request::{client, consumer_protocol_is_on, may};
-use crate::context::{Operation, RequestContext};
-use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
+use crate::context::{Operation, RequestContext, Resource};
+use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use protocol::ErrorCode;
 use std::future::Future;
@@ -14,7 +14,13 @@ pub fn handle(
     request: ConsumerGroupHeartbeatRequest,
 ) -> impl Future<Output = ConsumerGroupHeartbeatResponse> + Send + 'static + use<> {
     let client = client(ctx);
-    let allowed = may(ctx, Operation::Read, &request.group_id).and_then(|()| consumer_protocol_is_on(ctx));
+    let describes = |name: &TopicName| ctx.authorize(Operation::Describe, &Resource::Topic(name));
+    let allowed = may(ctx, Operation::Read, &request.group_id)
+        .and_then(|()| consumer_protocol_is_on(ctx))
+        .and_then(|()| match &request.subscribed_topic_names {
+            Some(names) if !names.iter().all(describes) => Err(ErrorCode::TopicAuthorizationFailed),
+            _ => Ok(()),
+        });
     let answer = allowed.map(|()| {
         let groups = &ctx.broker.groups;
         groups.change(&request.group_id, |shard, env| {

@@ -2,7 +2,7 @@
 //!
 //! Departures from Kafka: a group whose tombstones are more than one batch is deleted in several; offsets go first.
 
-use super::group_request::may;
+use super::group_request::{may, once_each};
 use super::own;
 use crate::context::{Operation, RequestContext};
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
@@ -12,8 +12,10 @@ use std::future::Future;
 /// Deletes; answers when they are gone for good.
 pub fn handle(
     ctx: &RequestContext,
-    request: DeleteGroupsRequest,
+    mut request: DeleteGroupsRequest,
 ) -> impl Future<Output = DeleteGroupsResponse> + Send + 'static + use<> {
+    // As Kafka: the second of one name would be told that the group does not exist.
+    once_each(&mut request.groups_names);
     let delete = |group_id: GroupId| {
         let answer = may(ctx, Operation::Delete, &group_id).map(|()| {
             let groups = &ctx.broker.groups;

@@ -1,7 +1,9 @@
 //! DescribeGroups (15), versions 0–6: classic groups and their members (contract 87). A group that does not exist is Dead, an
 //! error only from version 6 on.
+//!
+//! Departures from Kafka: a group that is named twice is described once.
 
-use super::group_request::{GROUP_OPERATIONS, may};
+use super::group_request::{GROUP_OPERATIONS, may, once_each};
 use super::{OPERATIONS_NOT_ASKED, authorized_operations, own};
 use crate::context::{Operation, RequestContext, Resource};
 use kafka_protocol::messages::describe_groups_response::DescribedGroup;
@@ -12,8 +14,9 @@ use std::future::Future;
 /// Looks the groups up; the reply comes when all that it says is durable.
 pub fn handle(
     ctx: &RequestContext,
-    request: DescribeGroupsRequest,
+    mut request: DescribeGroupsRequest,
 ) -> impl Future<Output = DescribeGroupsResponse> + Send + 'static + use<> {
+    once_each(&mut request.groups);
     let version = ctx.api_version;
     let with_operations = version >= 3 && request.include_authorized_operations;
     let describe = |group_id: GroupId| {

@@ -23,8 +23,10 @@ pub async fn handle(ctx: &RequestContext, request: FindCoordinatorRequest) -> Fi
     } else {
         request.coordinator_keys
     };
-    let kind = check_type(ctx.api_version, request.key_type);
-    let ready = match &kind {
+    let may = |key: &str| ctx.authorize(Operation::Describe, &Resource::Group(key));
+    let ready = match check_type(ctx.api_version, request.key_type) {
+        // Who may ask nothing does not make the topic.
+        Ok(()) if !keys.iter().any(|key| may(key)) => Ok(()),
         Ok(()) => ctx.broker.groups.ready().await.map_err(|error| {
             let text = format!(
                 "__consumer_offsets cannot be made: {}",
@@ -32,12 +34,12 @@ pub async fn handle(ctx: &RequestContext, request: FindCoordinatorRequest) -> Fi
             );
             ApiError::new(ErrorCode::CoordinatorNotAvailable, text)
         }),
-        Err(error) => Err(error.clone()),
+        Err(error) => Err(error),
     };
     let mut answers = keys.into_iter().map(|key| {
         let found = ready.clone().and_then(|()| {
-            let may = ctx.authorize(Operation::Describe, &Resource::Group(&key));
-            may.then_some(())
+            may(&key)
+                .then_some(())
                 .ok_or_else(|| ErrorCode::GroupAuthorizationFailed.into())
         });
         if let Err(error) = &found {

@@ -4,6 +4,8 @@ use crate::context::{Operation, RequestContext, Resource};
 use crate::features::GROUP_VERSION;
 use crate::groups::Client;
 use protocol::ErrorCode;
+use std::collections::HashSet;
+use std::hash::Hash;
 use std::sync::Arc;
 
 /// Operations that exist on a group.
@@ -39,5 +41,24 @@ pub(super) fn consumer_protocol_is_on(ctx: &RequestContext) -> Result<(), ErrorC
         Ok(())
     } else {
         Err(ErrorCode::UnsupportedVersion)
+    }
+}
+
+/// Leaves the first of each. What a few bytes of a request ask for may be long: asked for a million times over, a reply would
+/// not fit in memory.
+pub(super) fn once_each<T: Clone + Eq + Hash>(asked: &mut Vec<T>) {
+    let mut seen = HashSet::with_capacity(asked.len());
+    asked.retain(|one| seen.insert(one.clone()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_twice_is_answered_once() {
+        let mut asked = vec![3, 1, 3, 2, 1, 3];
+        once_each(&mut asked);
+        assert_eq!(asked, [3, 1, 2]);
     }
 }

@@ -1,8 +1,10 @@
 //! OffsetFetch (9), versions 1–9: what groups committed (contract 80). One group up to version 7, a list of groups with an
 //! error each from version 8 on. What was never committed has offset −1 and no error; while groups load the answer is
 //! COORDINATOR_LOAD_IN_PROGRESS(14), never "no offset" (contract 69).
+//!
+//! Departures from Kafka: what is asked for twice, all topics of a group or a partition of a topic, is answered once.
 
-use super::group_request::may;
+use super::group_request::{may, once_each};
 use super::own;
 use crate::context::{Operation, RequestContext, Resource};
 use crate::coordinator::Answer;
@@ -14,6 +16,7 @@ use kafka_protocol::messages::offset_fetch_response::{
 use kafka_protocol::messages::{GroupId, OffsetFetchRequest, OffsetFetchResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use protocol::ErrorCode;
+use std::collections::HashSet;
 use std::future::Future;
 
 /// First version that asks for many groups.
@@ -25,11 +28,12 @@ pub fn handle(
     mut request: OffsetFetchRequest,
 ) -> impl Future<Output = OffsetFetchResponse> + Send + 'static + use<> {
     let version = ctx.api_version;
-    let groups = if version < MANY_GROUPS {
+    let mut groups = if version < MANY_GROUPS {
         vec![the_group(&mut request)]
     } else {
         std::mem::take(&mut request.groups)
     };
+    asked_once(&mut groups);
     // Version 1 has no place for an error of the group but its partitions.
     let asked = if version < 2 {
         named(
@@ -67,6 +71,14 @@ pub fn handle(
         }
         one_group(version, groups.pop().unwrap_or_default(), asked)
     }
+}
+
+/// Takes out what is asked for again in few bytes.
+fn asked_once(groups: &mut Vec<OffsetFetchRequestGroup>) {
+    let mut seen = HashSet::new();
+    groups.retain(|group| group.topics.is_some() || seen.insert(group.group_id.clone()));
+    let topics = groups.iter_mut().flat_map(|group| group.topics.iter_mut().flatten());
+    topics.for_each(|topic| once_each(&mut topic.partition_indexes));
 }
 
 /// The group of a request up to version 7.
@@ -192,6 +204,23 @@ mod tests {
                 assert_eq!((response.error_code, response.topics.len()), (14, 0));
             }
         }
+    }
+
+    #[test]
+    fn what_is_asked_for_twice_is_answered_once() {
+        let topic = OffsetFetchRequestTopics::default().with_partition_indexes(vec![4, 3, 4]);
+        let group = |id: &'static str, topics| {
+            OffsetFetchRequestGroup::default()
+                .with_group_id(GroupId(StrBytes::from_static_str(id)))
+                .with_topics(topics)
+        };
+        let some = Some(vec![topic]);
+        let mut groups = vec![group("b", None), group("a", None), group("b", some), group("b", None)];
+        asked_once(&mut groups);
+        let ids: Vec<&str> = groups.iter().map(|group| &**group.group_id).collect();
+        assert_eq!(ids, ["b", "a", "b"]);
+        let topics = groups[2].topics.as_deref().expect("some were named");
+        assert_eq!(topics[0].partition_indexes, [4, 3]);
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub(super) async fn run(coordinator: Arc<GroupCoordinator>, mut wanted: mpsc::Un
 /// Rewrites one partition.
 async fn write(coordinator: &GroupCoordinator, partition: &Arc<Partition>) -> Result<(), String> {
     let world = &coordinator.world;
-    let (first, history) = {
+    let (first, history, shard) = {
         let mut state = partition.lock();
         if state.phase != Phase::Loaded {
             return Err("the partition does not serve".to_owned());
@@ -58,9 +58,10 @@ async fn write(coordinator: &GroupCoordinator, partition: &Arc<Partition>) -> Re
         (
             partition.end_of(&state),
             std::mem::take(&mut state.records_since_checkpoint),
+            state.shards_installed,
         )
     };
-    let written = write_chunks(coordinator, partition).await;
+    let written = write_chunks(coordinator, partition, shard).await;
     let (records, bytes) = written.inspect_err(|_| partition.lock().records_since_checkpoint += history)?;
     partition.lock().live_records = records;
     let log_start = let_go(world, partition, first).await?;
@@ -82,8 +83,13 @@ async fn let_go(world: &World, partition: &Partition, first: Offset) -> Result<O
     result.map_err(|error| error.to_string())
 }
 
-/// Writes the live state and waits until all of it is durable. Gives its records and bytes.
-async fn write_chunks(coordinator: &GroupCoordinator, partition: &Arc<Partition>) -> Result<(u64, usize), String> {
+/// Writes the live state and waits until all of it is durable. Gives its records and bytes. An error: it could not be written,
+/// or the partition has another shard than the one of that number, in which the cursor would miss groups.
+async fn write_chunks(
+    coordinator: &GroupCoordinator,
+    partition: &Arc<Partition>,
+    shard: u64,
+) -> Result<(u64, usize), String> {
     let (mut records, mut bytes) = (0, 0);
     let mut cursor = Some(SnapshotCursor::default());
     while let Some(from) = cursor {
@@ -91,7 +97,10 @@ async fn write_chunks(coordinator: &GroupCoordinator, partition: &Arc<Partition>
         let end: Offset = {
             let mut state = partition.lock();
             if state.phase != Phase::Loaded {
-                return Err("the topic was deleted".to_owned());
+                return Err("the partition does not serve any more".to_owned());
+            }
+            if state.shards_installed != shard {
+                return Err("the groups were read back meanwhile".to_owned());
             }
             let (chunk, next) = state.shard.snapshot_chunk(from, CHUNK_RECORDS);
             records += chunk.len() as u64;

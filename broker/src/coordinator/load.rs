@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use protocol::batch::BatchHeader;
 use protocol::types::Offset;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -75,8 +76,14 @@ fn load(world: &Arc<World>, partition: &Arc<Partition>) {
     if world.is_stopping() {
         return;
     }
-    let mut shard = Shard::with_counter(Arc::clone(&world.groups));
-    match read(world, &partition.log, &mut shard) {
+    // A partition whose records make us panic is refused as one that cannot be read; the others go on.
+    let loaded = catch_unwind(AssertUnwindSafe(|| {
+        let mut shard = Shard::with_counter(Arc::clone(&world.groups));
+        let found = read(world, &partition.log, &mut shard)?;
+        partition.install(shard, found.records);
+        Ok(found)
+    }));
+    match loaded.unwrap_or_else(|_| Err("reading them panicked".to_owned())) {
         Ok(found) => {
             world.counters.loaded_records.increment(found.records);
             world.counters.corrupt_records.increment(found.corrupt);
@@ -86,29 +93,31 @@ fn load(world: &Arc<World>, partition: &Arc<Partition>) {
                 bytes = found.bytes,
                 "groups of a partition are loaded"
             );
-            partition.install(shard, found.records);
         }
         Err(_) if world.is_stopping() => {}
         Err(error) => {
+            let mut state = partition.lock();
+            // The topic was deleted meanwhile.
+            if state.phase != Phase::Loading {
+                return;
+            }
+            state.phase = Phase::Failed;
+            drop(state);
             tracing::error!(
                 partition = partition.number,
                 error,
                 "groups of a partition of __consumer_offsets cannot be read; their requests are refused, it is tried again"
             );
-            let mut state = partition.lock();
-            if state.phase == Phase::Loading {
-                state.phase = Phase::Failed;
-            }
-            drop(state);
-            retry_later(world, partition);
+            retry_later(world, partition, RETRY);
         }
     }
 }
 
-fn retry_later(world: &Arc<World>, partition: &Arc<Partition>) {
+/// Reads a partition that failed again after so long.
+pub(super) fn retry_later(world: &Arc<World>, partition: &Arc<Partition>, after: Duration) {
     let (task_world, partition) = (Arc::clone(world), Arc::clone(partition));
     world.spawn(async move {
-        tokio::time::sleep(RETRY).await;
+        tokio::time::sleep(after).await;
         {
             let mut state = partition.lock();
             if state.phase != Phase::Failed {
@@ -128,6 +137,9 @@ fn read(world: &World, log: &Log, shard: &mut Shard) -> Result<Found, String> {
     }
     let offsets = log.offsets();
     let (mut offset, end) = (offsets.log_start, offsets.high_watermark);
+    if end < offsets.log_end {
+        return Err("its end is not durable yet".to_owned());
+    }
     let mut found = Found::default();
     let mut buffer = Vec::new();
     while offset < end {

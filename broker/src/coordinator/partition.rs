@@ -6,6 +6,7 @@
 
 use super::World;
 use super::batch;
+use super::load;
 use crate::groups::{Completion, Effects, Env, Reply, Shard, TimerKey, Waiter};
 use parking_lot::{Mutex, MutexGuard};
 use protocol::ErrorCode;
@@ -14,12 +15,15 @@ use protocol::group_records::GroupRecord;
 use protocol::types::{Offset, TopicId};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use storage::{Acks, AppendBatch, ErrorKind, Log};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 /// A timer whose records the log refused is tried again after so long.
 const RETRY_TIMER_MS: i64 = 1_000;
+/// A partition is read back so long after an event panicked.
+const READ_BACK_AFTER: Duration = Duration::from_secs(1);
 
 /// A partition.
 pub(super) struct Partition {
@@ -47,6 +51,8 @@ pub(super) enum Phase {
 pub(super) struct State {
     pub(super) phase: Phase,
     pub(super) shard: Shard,
+    /// How many shards were taken over: one that was read back has its groups in other places.
+    pub(super) shards_installed: u64,
     waiters: HashMap<Waiter, oneshot::Sender<Reply>>,
     next_waiter: u64,
     /// Where the log ends: state up to here is replayed, and may not be durable yet.
@@ -73,6 +79,18 @@ pub(super) struct Pending<R> {
     pub(super) end: Offset,
 }
 
+/// Around an event: when it panics, a mistake of ours, the state may be half-changed, or behind the log. Nobody is shown that;
+/// it is read back from the log. To be made before the lock is taken.
+struct WhenItPanics<'a>(&'a Arc<Partition>);
+
+impl Drop for WhenItPanics<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.read_back();
+        }
+    }
+}
+
 impl Phase {
     /// The code for a request that comes in this phase (contract 69).
     pub(super) fn refusal(self) -> Option<ErrorCode> {
@@ -89,6 +107,7 @@ impl Partition {
         let state = State {
             phase: Phase::Loading,
             shard: Shard::with_counter(Arc::clone(&world.groups)),
+            shards_installed: 0,
             waiters: HashMap::new(),
             next_waiter: 0,
             appended_end: log.offsets().log_end,
@@ -115,6 +134,7 @@ impl Partition {
         self: &Arc<Self>,
         run: impl FnOnce(&mut Shard, &mut Env<'_>) -> (R, Effects),
     ) -> Result<Pending<R>, ErrorCode> {
+        let _guard = WhenItPanics(self);
         let mut after = After::default();
         let result = {
             let mut state = self.state.lock();
@@ -137,6 +157,7 @@ impl Partition {
         self: &Arc<Self>,
         run: impl FnOnce(&mut Shard, &mut Env<'_>, Waiter) -> Effects,
     ) -> Result<oneshot::Receiver<Reply>, ErrorCode> {
+        let _guard = WhenItPanics(self);
         let mut after = After::default();
         let receiver = {
             let mut state = self.state.lock();
@@ -161,6 +182,7 @@ impl Partition {
         self: &Arc<Self>,
         run: impl FnOnce(&mut Shard, &mut Env<'_>) -> (R, Effects),
     ) -> Result<Pending<R>, ErrorCode> {
+        let _guard = WhenItPanics(self);
         let mut after = After::default();
         let result = {
             let mut state = self.state.lock();
@@ -212,6 +234,7 @@ impl Partition {
                 return;
             }
             state.shard = shard;
+            state.shards_installed += 1;
             let effects = self.world.with_env(|env| state.shard.loaded(env));
             state.phase = Phase::Loaded;
             state.records_since_checkpoint = records;
@@ -243,6 +266,22 @@ impl Partition {
         state.phase = Phase::Gone;
         state.waiters.clear();
         state.shard = Shard::with_counter(Arc::clone(&self.world.groups));
+    }
+
+    /// Refuses everybody until the state was read back from the log.
+    fn read_back(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        if state.phase != Phase::Loaded {
+            return;
+        }
+        state.phase = Phase::Failed;
+        state.waiters.clear();
+        drop(state);
+        tracing::error!(
+            partition = self.number,
+            "an event of a group panicked; the partition's groups are refused until they were read back"
+        );
+        load::retry_later(&self.world, self, READ_BACK_AFTER);
     }
 
     /// Does what an event wants done, under the lock. An error: the log refused, and nothing was replayed.
@@ -311,6 +350,7 @@ impl Partition {
                 });
             }
             let mut next = After::default();
+            let _guard = WhenItPanics(&self);
             let mut state = self.state.lock();
             if state.phase != Phase::Loaded {
                 return;
@@ -337,19 +377,25 @@ impl Partition {
     }
 
     fn append_as_one(&self, state: &mut State, records: &[GroupRecord]) -> Result<(), ErrorCode> {
+        // What is refused is what clients sent: they must not fill the log.
+        let may_tell = || self.world.fault_lines.allow(self.world.clock.instant());
         let bytes = batch::encode(records, self.world.clock.now_ms()).map_err(|error| {
-            tracing::warn!(partition = self.number, error, "a change of a group cannot be written");
+            if may_tell() {
+                tracing::warn!(partition = self.number, error, "a change of a group cannot be written");
+            }
             ErrorCode::UnknownServerError
         })?;
-        let bytes_max = self.world.batch_bytes_max(self.topic_id);
+        let bytes_max = self.world.batch_bytes_max(self.topic_id)?;
         if bytes.len() > bytes_max {
             // Kafka's answer, too: the request is refused as a whole.
-            tracing::warn!(
-                partition = self.number,
-                bytes = bytes.len(),
-                bytes_max,
-                "a change of a group is larger than max.message.bytes of __consumer_offsets and was refused; raise it there if groups of this size are wanted"
-            );
+            if may_tell() {
+                tracing::warn!(
+                    partition = self.number,
+                    bytes = bytes.len(),
+                    bytes_max,
+                    "a change of a group is larger than max.message.bytes of __consumer_offsets and was refused; raise it there if groups of this size are wanted"
+                );
+            }
             return Err(ErrorCode::UnknownServerError);
         }
         self.append(state, &bytes, records.len())?;
@@ -383,7 +429,7 @@ impl Partition {
     }
 
     fn encode_apart(&self, records: &[GroupRecord]) -> Result<Vec<batch::Encoded>, ErrorCode> {
-        let bytes_max = self.world.batch_bytes_max(self.topic_id);
+        let bytes_max = self.world.batch_bytes_max(self.topic_id)?;
         batch::encode_split(records, bytes_max, self.world.clock.now_ms()).map_err(|error| {
             tracing::error!(partition = self.number, error, "records of groups cannot be written");
             ErrorCode::UnknownServerError

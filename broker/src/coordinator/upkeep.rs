@@ -2,6 +2,8 @@
 
 use super::GroupCoordinator;
 use crate::groups::Progress;
+use protocol::ErrorCode;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// Fires timers when their time has come.
@@ -16,7 +18,8 @@ pub(super) async fn run_timers(coordinator: Arc<GroupCoordinator>) {
         let shards = coordinator.shards();
         for (number, key) in due {
             if let Some(partition) = shards.as_ref().and_then(|shards| shards.partitions.get(number)) {
-                partition.on_timer(key);
+                // A group that makes us panic must not take the timers of all others with it.
+                let _ = catch_unwind(AssertUnwindSafe(|| partition.on_timer(key)));
             }
             // Thousands of sessions may end at one moment; requests go on meanwhile.
             tokio::task::yield_now().await;
@@ -33,11 +36,13 @@ pub(super) async fn run_expiry(coordinator: Arc<GroupCoordinator>) {
         for partition in &shards.partitions {
             loop {
                 coordinator.admit(EXPIRY_BYTES).await;
-                let step = partition.housekeeping(|shard, env| {
-                    let (effects, progress) = shard.expire(env);
-                    (progress, effects)
-                });
-                match step {
+                let step = catch_unwind(AssertUnwindSafe(|| {
+                    partition.housekeeping(|shard, env| {
+                        let (effects, progress) = shard.expire(env);
+                        (progress, effects)
+                    })
+                }));
+                match step.unwrap_or(Err(ErrorCode::UnknownServerError)) {
                     Ok(pending) if pending.response == Progress::More => tokio::task::yield_now().await,
                     // A partition that cannot be written to is looked at again in the next pass.
                     Ok(_) | Err(_) => break,

@@ -40,6 +40,7 @@ mod offset_commit;
 mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
+mod offsets_checkpoint;
 mod produce;
 mod produce_records;
 mod retention;

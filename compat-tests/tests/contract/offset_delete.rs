@@ -48,6 +48,10 @@ fn offsets_of_a_group_without_members_go() {
         delete(&mut client, "absent", &[("t", &[0])]).error_code,
         GROUP_ID_NOT_FOUND
     );
+    // contract 69: only commits and fetches know a group without a name.
+    assert_eq!(commit(&mut client, "", "t", 0, 7), 0);
+    assert_eq!(delete(&mut client, "", &[("t", &[0])]).error_code, INVALID_GROUP_ID);
+    assert_eq!(committed(&mut client, "", "t", 0), (0, 7));
 }
 
 #[test]

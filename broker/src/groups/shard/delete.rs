@@ -18,6 +18,9 @@ pub(super) const STALE_OFFSETS_MAX: usize = 10_000;
 impl Shard {
     /// OffsetDelete: of topics that no member is subscribed to.
     pub fn offset_delete(&mut self, env: &Env, request: &OffsetDeleteRequest) -> (OffsetDeleteResponse, Effects) {
+        if request.group_id.is_empty() {
+            return refused(ErrorCode::InvalidGroupId);
+        }
         let Some(entry) = self.find(&request.group_id) else {
             return refused(ErrorCode::GroupIdNotFound);
         };

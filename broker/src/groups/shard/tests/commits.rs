@@ -1,3 +1,5 @@
+//! OffsetCommit and OffsetFetch: who may, what comes back.
+
 use super::world::{World, client, commit_request, fetch_request, is_simple};
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use protocol::ErrorCode;

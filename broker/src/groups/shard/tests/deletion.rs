@@ -1,3 +1,5 @@
+//! Offsets, topics and groups that are deleted.
+
 use super::world::{World, commit_request, name, text};
 use kafka_protocol::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
 use kafka_protocol::messages::{GroupId, OffsetDeleteRequest};

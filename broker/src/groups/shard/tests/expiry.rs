@@ -1,3 +1,5 @@
+//! What time takes: retention of offsets and of groups.
+
 use super::world::{DAY_MS, World, commit_request};
 use protocol::ErrorCode;
 
