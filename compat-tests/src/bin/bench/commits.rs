@@ -1,8 +1,10 @@
-//! Offset commits a second: connections with one commit in flight each, every one for a group of its own.
+//! Offset commits a second: connections with one commit in flight each (or five, as `commitAsync` leaves them), every one for a
+//! group of its own.
 //!
 //! A reply is compared with the first one byte for byte, which had no error: the correlation id is always the same, so that
 //! the generator does next to nothing.
 
+use std::collections::VecDeque;
 use std::io::{self, BufReader, Write};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -34,6 +36,7 @@ pub(crate) fn with_defaults(bench: &Bench<'_>) -> io::Result<Vec<Sample>> {
         "offset commits, 16 members",
         "offset commits, 64 members",
         "offset commits, 64 without members",
+        "offset commits, 16 members × 5 in flight",
     ];
     let mut samples: Vec<Sample> = rows("commits", labels, &rates);
     let ms = rates[1].latency_ms(0.99);
@@ -53,6 +56,7 @@ pub(crate) fn durable(bench: &Bench<'_>) -> io::Result<Vec<Sample>> {
         "offset commits, 16 members, fsynced",
         "offset commits, 64 members, fsynced",
         "offset commits, 64 without members, fsynced",
+        "offset commits, 16 members × 5 in flight, fsynced",
     ];
     let rates = rates(bench, "commits-durable")?;
     let mut samples = rows("commits-durable", labels, &rates);
@@ -61,7 +65,7 @@ pub(crate) fn durable(bench: &Bench<'_>) -> io::Result<Vec<Sample>> {
     Ok(samples)
 }
 
-fn rows(row: &'static str, labels: [&'static str; 3], rates: &[Measured; 3]) -> Vec<Sample> {
+fn rows(row: &'static str, labels: [&'static str; 4], rates: &[Measured; 4]) -> Vec<Sample> {
     let sample = |(label, measured): (&'static str, &Measured)| {
         let rate = measured.requests_per_second();
         (row, label, "commits/s", rate)
@@ -70,7 +74,7 @@ fn rows(row: &'static str, labels: [&'static str; 3], rates: &[Measured; 3]) -> 
 }
 
 /// `row` keeps apart the groups of the rows: a group of the row before still has its member.
-fn rates(bench: &Bench<'_>, row: &str) -> io::Result<[Measured; 3]> {
+fn rates(bench: &Bench<'_>, row: &str) -> io::Result<[Measured; 4]> {
     bench.target.create_topic(TOPIC, 1, false);
     bench.target.wait_for_coordinator();
     sync_disks();
@@ -81,19 +85,20 @@ fn rates(bench: &Bench<'_>, row: &str) -> io::Result<[Measured; 3]> {
         most_bytes: u64::MAX,
         step: Duration::from_millis(50),
     };
-    let load = |connections: usize, members: bool| {
-        let committers = committers(
-            bench.target,
-            &format!("bench-{row}-{connections}-{members}"),
-            connections,
-            members,
-        )?;
+    let load = |connections: usize, members: bool, in_flight: usize| {
+        let group = format!("bench-{row}-{connections}-{members}-{in_flight}");
+        let committers = committers(bench.target, &group, connections, members)?;
         measure(&timing, connections, |index, shared| {
             let taken = committers[index].lock().expect("nobody panics with it").take();
-            taken.map_or(Ok(Vec::new()), |committer| commit(committer, shared))
+            taken.map_or(Ok(Vec::new()), |committer| commit(committer, in_flight, shared))
         })
     };
-    let measured = [load(16, true)?, load(64, true)?, load(64, false)?];
+    let measured = [
+        load(16, true, 1)?,
+        load(64, true, 1)?,
+        load(64, false, 1)?,
+        load(16, true, 5)?,
+    ];
     bench.target.delete_topic(TOPIC);
     Ok(measured)
 }
@@ -137,7 +142,7 @@ fn committers(
 }
 
 /// Commits until it is stopped.
-fn commit(committer: Committer, shared: &Shared) -> io::Result<Vec<u32>> {
+fn commit(committer: Committer, in_flight: usize, shared: &Shared) -> io::Result<Vec<u32>> {
     let Committer {
         mut client,
         group,
@@ -164,12 +169,15 @@ fn commit(committer: Committer, shared: &Shared) -> io::Result<Vec<u32>> {
     let (mut latencies_us, mut good, mut frame) = (Vec::new(), Vec::new(), Vec::new());
     let stream = client.stream();
     let mut reader = BufReader::new(stream.try_clone()?);
-    for request in requests.iter().cycle() {
-        if shared.stopped() {
-            break;
+    let mut sent = VecDeque::new();
+    let mut next = requests.iter().cycle();
+    loop {
+        while sent.len() < in_flight && !shared.stopped() {
+            let request = next.next().expect("there is always a next");
+            sent.push_back(Instant::now());
+            stream.write_all(request)?;
         }
-        let sent = Instant::now();
-        stream.write_all(request)?;
+        let Some(sent) = sent.pop_front() else { break };
         let reply = read_frame(&mut reader, &mut frame)?;
         if shared.measuring() {
             latencies_us.push(sent.elapsed().as_micros().min(u128::from(u32::MAX)) as u32);

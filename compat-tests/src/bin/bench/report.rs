@@ -18,7 +18,7 @@ enum Budget {
 }
 
 /// The design's budgets, by the label of the number.
-const BUDGETS: [(&str, Budget); 22] = [
+const BUDGETS: [(&str, Budget); 24] = [
     ("start on an empty directory", Budget::AtMost(0.1)),
     ("memory, idle", Budget::AtMost(30.0)),
     ("1 MiB requests, acks=1: broker CPU", Budget::RatioAtMost(0.25)),
@@ -37,6 +37,11 @@ const BUDGETS: [(&str, Budget); 22] = [
     ("offset commits, 16 members", Budget::RatioAtLeast(2.0)),
     ("offset commits, 64 members", Budget::RatioAtLeast(2.0)),
     ("offset commits, 64 without members", Budget::RatioAtLeast(2.0)),
+    ("offset commits, 16 members × 5 in flight", Budget::RatioAtLeast(2.0)),
+    (
+        "offset commits, 16 members × 5 in flight, fsynced",
+        Budget::RatioAtLeast(10.0),
+    ),
     ("offset commits, 16 members, fsynced", Budget::RatioAtLeast(10.0)),
     ("offset commits, 64 members, fsynced", Budget::RatioAtLeast(10.0)),
     (

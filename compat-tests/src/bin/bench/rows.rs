@@ -41,7 +41,7 @@ pub(crate) const ROWS: [(&str, &str); 13] = [
     ),
     (
         "commits",
-        "offset commits, one in flight on each of 16 and 64 connections, each a group of its own",
+        "offset commits, one in flight on each of 16 and 64 connections, five on 16; each a group of its own",
     ),
     (
         "commits-durable",
