@@ -1,7 +1,7 @@
 //! ConsumerGroupHeartbeat (68), versions 0–1: the whole life of a member of a consumer group, KIP-848 (contract 82–86). The
 //! reply comes when what it says is durable.
 
-use super::group_request::{client, consumer_protocol_is_on, may};
+use super::group_request::{client, consumer_protocol_is_on, given, may};
 use crate::context::{Operation, RequestContext, Resource};
 use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
@@ -29,10 +29,7 @@ pub fn handle(
     });
     let ctx = ctx.clone();
     async move {
-        let given = match answer {
-            Ok(answer) => answer.given().await,
-            Err(code) => Err(code),
-        };
+        let given = given(answer).await;
         let response = given.unwrap_or_else(refused);
         ctx.count_error(response.error_code);
         response

@@ -2,7 +2,7 @@
 //!
 //! Departures from Kafka: a group whose tombstones are more than one batch is deleted in several; offsets go first.
 
-use super::group_request::{may, once_each};
+use super::group_request::{given, may, once_each};
 use super::own;
 use crate::context::{Operation, RequestContext};
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
@@ -28,10 +28,7 @@ pub fn handle(
     async move {
         let mut results = Vec::with_capacity(answers.len());
         for (group_id, answer) in answers {
-            let given = match answer {
-                Ok(answer) => answer.given().await,
-                Err(code) => Err(code),
-            };
+            let given = given(answer).await;
             let code = given.unwrap_or_else(|code| code).code();
             ctx.count_error(code);
             results.push(

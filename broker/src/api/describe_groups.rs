@@ -3,7 +3,7 @@
 //!
 //! Departures from Kafka: a group that is named twice is described once.
 
-use super::group_request::{GROUP_OPERATIONS, may, once_each};
+use super::group_request::{GROUP_OPERATIONS, given, may, once_each};
 use super::{OPERATIONS_NOT_ASKED, authorized_operations, own};
 use crate::context::{Operation, RequestContext, Resource};
 use kafka_protocol::messages::describe_groups_response::DescribedGroup;
@@ -36,10 +36,7 @@ pub fn handle(
     async move {
         let mut groups = Vec::with_capacity(answers.len());
         for (group_id, operations, answer) in answers {
-            let given = match answer {
-                Ok(answer) => answer.given().await,
-                Err(code) => Err(code),
-            };
+            let given = given(answer).await;
             let group = match given {
                 Ok(group) => group.with_authorized_operations(operations),
                 Err(code) => refused(code).with_group_id(group_id),

@@ -1,6 +1,7 @@
 //! What requests about groups have in common: who asks, and whether he may.
 
 use crate::context::{Operation, RequestContext, Resource};
+use crate::coordinator::Answer;
 use crate::features::GROUP_VERSION;
 use crate::groups::Client;
 use protocol::ErrorCode;
@@ -42,6 +43,11 @@ pub(super) fn consumer_protocol_is_on(ctx: &RequestContext) -> Result<(), ErrorC
     } else {
         Err(ErrorCode::UnsupportedVersion)
     }
+}
+
+/// What the coordinator answers once that may be told; an error where it was not even asked.
+pub(super) async fn given<R>(answer: Result<Answer<R>, ErrorCode>) -> Result<R, ErrorCode> {
+    answer?.given().await
 }
 
 /// Leaves the first of each. What a few bytes of a request ask for may be long: asked for a million times over, a reply would

@@ -1,6 +1,6 @@
 //! LeaveGroup (13), versions 0–5: members leave, or are removed; a list with an error each from version 3 on (contract 78).
 
-use super::group_request::{client, may};
+use super::group_request::{client, given, may};
 use super::own;
 use crate::context::{Operation, RequestContext};
 use kafka_protocol::messages::{LeaveGroupRequest, LeaveGroupResponse};
@@ -25,10 +25,7 @@ pub fn handle(
     });
     let ctx = ctx.clone();
     async move {
-        let given = match answer {
-            Ok(answer) => answer.given().await,
-            Err(code) => Err(code),
-        };
+        let given = given(answer).await;
         let response = given.unwrap_or_else(|code| LeaveGroupResponse::default().with_error_code(code.code()));
         ctx.count_error(response.error_code);
         response

@@ -3,7 +3,7 @@
 //!
 //! Departures from Kafka: with `durability = "fsync"` the promise survives power loss.
 
-use super::group_request::{client, may};
+use super::group_request::{client, given, may};
 use super::own;
 use crate::context::{Operation, RequestContext, Resource};
 use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
@@ -39,10 +39,7 @@ pub fn handle(
     });
     let ctx = ctx.clone();
     async move {
-        let given = match answer {
-            Ok(answer) => answer.given().await,
-            Err(code) => Err(code),
-        };
+        let given = given(answer).await;
         let response =
             given.unwrap_or_else(|code| OffsetCommitResponse::default().with_topics(with_error(refused, code)));
         for partition in response.topics.iter().flat_map(|topic| &topic.partitions) {

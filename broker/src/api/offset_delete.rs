@@ -1,6 +1,6 @@
 //! OffsetDelete (47), version 0: forgets offsets of topics that nobody in the group is subscribed to (contract 81).
 
-use super::group_request::may;
+use super::group_request::{given, may};
 use super::own;
 use crate::context::{Operation, RequestContext, Resource};
 use kafka_protocol::messages::offset_delete_request::OffsetDeleteRequestTopic;
@@ -33,10 +33,7 @@ pub fn handle(
     });
     let ctx = ctx.clone();
     async move {
-        let given = match answer {
-            Ok(answer) => answer.given().await,
-            Err(code) => Err(code),
-        };
+        let given = given(answer).await;
         let response = given.unwrap_or_else(|code| OffsetDeleteResponse::default().with_error_code(code.code()));
         ctx.count_error(response.error_code);
         response

@@ -4,7 +4,7 @@
 //!
 //! Departures from Kafka: what is asked for twice, all topics of a group or a partition of a topic, is answered once.
 
-use super::group_request::{may, once_each};
+use super::group_request::{given, may, once_each};
 use super::own;
 use crate::context::{Operation, RequestContext, Resource};
 use crate::coordinator::Answer;
@@ -57,10 +57,7 @@ pub fn handle(
     async move {
         let mut groups = Vec::with_capacity(answers.len());
         for (group_id, answer) in answers {
-            let given = match answer {
-                Ok(answer) => answer.given().await,
-                Err(code) => Err(code),
-            };
+            let given = given(answer).await;
             let refused = |code: ErrorCode| OffsetFetchResponseGroup::default().with_error_code(code.code());
             let group = given.unwrap_or_else(refused).with_group_id(group_id);
             ctx.count_error(group.error_code);

@@ -134,22 +134,7 @@ impl Partition {
         self: &Arc<Self>,
         run: impl FnOnce(&mut Shard, &mut Env<'_>) -> (R, Effects),
     ) -> Result<Pending<R>, ErrorCode> {
-        let _guard = WhenItPanics(self);
-        let mut after = After::default();
-        let result = {
-            let mut state = self.state.lock();
-            if let Some(code) = state.phase.refusal() {
-                return Err(code);
-            }
-            let (response, effects) = self.world.with_env(|env| run(&mut state.shard, env));
-            let result = self.apply(&mut state, effects, &mut after);
-            result.map(|()| Pending {
-                response,
-                end: state.appended_end,
-            })
-        };
-        self.settle(after);
-        result
+        self.run(run, |state, effects, after| self.apply(state, effects, after))
     }
 
     /// Runs an event whose reply comes later, by the waiter that it is given.
@@ -182,6 +167,19 @@ impl Partition {
         self: &Arc<Self>,
         run: impl FnOnce(&mut Shard, &mut Env<'_>) -> (R, Effects),
     ) -> Result<Pending<R>, ErrorCode> {
+        self.run(run, |state, mut effects, after| {
+            let records = std::mem::take(&mut effects.records);
+            let result = self.append_apart(state, &records);
+            self.apply(state, effects, after).and(result)
+        })
+    }
+
+    /// Runs an event and, still under the lock, what `apply` makes of its effects; then tells what can be told.
+    fn run<R>(
+        self: &Arc<Self>,
+        run: impl FnOnce(&mut Shard, &mut Env<'_>) -> (R, Effects),
+        apply: impl FnOnce(&mut State, Effects, &mut After) -> Result<(), ErrorCode>,
+    ) -> Result<Pending<R>, ErrorCode> {
         let _guard = WhenItPanics(self);
         let mut after = After::default();
         let result = {
@@ -189,15 +187,12 @@ impl Partition {
             if let Some(code) = state.phase.refusal() {
                 return Err(code);
             }
-            let (response, mut effects) = self.world.with_env(|env| run(&mut state.shard, env));
-            let records = std::mem::take(&mut effects.records);
-            let result = self.append_apart(&mut state, &records);
-            self.apply(&mut state, effects, &mut after)
-                .and(result)
-                .map(|()| Pending {
-                    response,
-                    end: state.appended_end,
-                })
+            let (response, effects) = self.world.with_env(|env| run(&mut state.shard, env));
+            let result = apply(&mut state, effects, &mut after);
+            result.map(|()| Pending {
+                response,
+                end: state.appended_end,
+            })
         };
         self.settle(after);
         result

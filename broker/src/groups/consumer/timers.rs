@@ -118,13 +118,7 @@ impl Soft {
         let revoke = revokes.then_some((deadline_ms, member.epoch));
         self.set(&member.id, |deadlines| deadlines.revoke = revoke);
         if revokes {
-            timers::arm(
-                &mut self.rebalance_timer,
-                group_id,
-                TimerKind::Rebalance,
-                deadline_ms,
-                effects,
-            );
+            self.arm_rebalance(group_id, deadline_ms, effects);
         }
     }
 
@@ -139,13 +133,7 @@ impl Soft {
         self.set(member_id, |deadlines| {
             deadlines.join = deadlines.join.or(Some(deadline_ms))
         });
-        timers::arm(
-            &mut self.rebalance_timer,
-            group_id,
-            TimerKind::Rebalance,
-            deadline_ms,
-            effects,
-        );
+        self.arm_rebalance(group_id, deadline_ms, effects);
     }
 
     /// A member of the classic protocol joined and must sync.
@@ -160,13 +148,12 @@ impl Soft {
             deadlines.join = None;
             deadlines.sync = Some(deadline_ms);
         });
-        timers::arm(
-            &mut self.rebalance_timer,
-            group_id,
-            TimerKind::Rebalance,
-            deadline_ms,
-            effects,
-        );
+        self.arm_rebalance(group_id, deadline_ms, effects);
+    }
+
+    fn arm_rebalance(&mut self, group_id: &Arc<str>, deadline_ms: i64, effects: &mut Effects) {
+        let timer = &mut self.rebalance_timer;
+        timers::arm(timer, group_id, TimerKind::Rebalance, deadline_ms, effects);
     }
 
     pub(super) fn synced(&mut self, member_id: &Arc<str>) {
